@@ -1,0 +1,315 @@
+//! A job's connection as a pure state machine: bytes of the gateway in; console bytes, notes for the person and in
+//! the end a report out. It owns what is remembered of a run (patterns, verdict, times) and knows neither sockets
+//! nor terminals.
+
+use farmgate_protocol::{
+    JobStatus,
+    console::{Control, FrameError, FrameReader, Message, Payload, Severity, Tag},
+};
+use serde_json::Value;
+
+use crate::phases::{Phase, Phases};
+
+/// How many different patterns the report names.
+const MAX_PATTERNS: usize = 200;
+/// How much of a matched line the report keeps, characters.
+const MAX_LINE: usize = 300;
+
+/// What becomes of received bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Bytes of the DUT's console, untouched.
+    Console(Vec<u8>),
+    /// Something to tell the person.
+    Note(Note),
+}
+
+/// Who says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The gateway, about the run.
+    Gateway,
+    /// This client.
+    Client,
+}
+
+/// A message for the person, beside the console.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    /// Who says it.
+    pub origin: Origin,
+    /// How much it matters.
+    pub severity: Severity,
+    /// A timeout or a matched pattern: what decides the run.
+    pub highlight: bool,
+    /// One or more lines.
+    pub text: String,
+}
+
+impl Note {
+    /// Of this client.
+    pub fn client(severity: Severity, text: impl Into<String>) -> Self {
+        Self { origin: Origin::Client, severity, highlight: false, text: text.into() }
+    }
+}
+
+/// A console pattern that matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatternMatches {
+    /// `job_success`, `NAME.start`...
+    pub name: String,
+    /// How often.
+    pub count: u64,
+    /// The line of the first time.
+    pub first_line: Option<String>,
+}
+
+/// How a run ended and what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The verdict.
+    pub status: JobStatus,
+    /// Whose fault or merit it is, in the gateway's word.
+    pub cause: Option<String>,
+    /// The verdict in a sentence.
+    pub summary: Option<String>,
+    /// How many boots it took.
+    pub attempts: Option<u64>,
+    /// In the order of their first match.
+    pub patterns: Vec<PatternMatches>,
+    /// In the order in which they took place.
+    pub phases: Vec<Phase>,
+    /// From the first message to the last, seconds.
+    pub total_seconds: Option<f64>,
+    /// Energy of the run.
+    pub joules: Option<f64>,
+}
+
+impl Report {
+    /// Of a job that never ran.
+    pub fn not_started(summary: String) -> Self {
+        Session::default().finish(JobStatus::SetupFail, Some(summary))
+    }
+}
+
+/// The state of a connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    frames: FrameReader,
+    phases: Phases,
+    patterns: Vec<PatternMatches>,
+    cause: Option<String>,
+    summary: Option<String>,
+    attempts: Option<u64>,
+    end: Option<(JobStatus, Option<f64>)>,
+}
+
+impl Session {
+    /// Takes what arrived and adds to `outputs` what becomes of it. After the end of the session nothing more is
+    /// looked at.
+    ///
+    /// # Errors
+    /// The stream has lost its meaning: the connection is to be closed. What came before is in `outputs`.
+    pub fn on_bytes(&mut self, bytes: &[u8], outputs: &mut Vec<Output>) -> Result<(), FrameError> {
+        self.frames.push(bytes);
+        while self.end.is_none() {
+            let Some(message) = self.frames.next_message()? else { break };
+            self.on_message(message, outputs);
+        }
+        Ok(())
+    }
+
+    /// Whether the session's end arrived.
+    pub const fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// The report: of the gateway's verdict if it arrived, else with `status` and `reason` of whoever gave up.
+    pub fn finish(self, status: JobStatus, reason: Option<String>) -> Report {
+        let (status, joules, summary) = match self.end {
+            Some((status, joules)) => (status, joules, self.summary),
+            None => (status, None, reason),
+        };
+        let (phases, total) = self.phases.finish();
+        Report {
+            status,
+            cause: self.cause,
+            summary,
+            attempts: self.attempts,
+            patterns: self.patterns,
+            phases,
+            total_seconds: total.map(|t| (t.as_secs_f64() * 1000.0).round() / 1000.0),
+            joules,
+        }
+    }
+
+    fn on_message(&mut self, message: Message, outputs: &mut Vec<Output>) {
+        match message.payload {
+            Payload::JobIo(bytes) => {
+                self.phases.alive(message.date);
+                if let Some(Output::Console(last)) = outputs.last_mut() {
+                    last.extend_from_slice(&bytes);
+                } else {
+                    outputs.push(Output::Console(bytes));
+                }
+            }
+            Payload::Control(control) => {
+                self.phases.mark(control.tag, message.date);
+                match control.tag {
+                    // The summary says it, after everything else.
+                    Tag::Verdict => return self.remember_verdict(&control),
+                    Tag::PatternMatched => self.remember_match(&control),
+                    _ => {}
+                }
+                outputs.push(Output::Note(Note {
+                    origin: Origin::Gateway,
+                    severity: control.severity,
+                    highlight: matches!(control.tag, Tag::TimeoutHit | Tag::PatternMatched),
+                    text: control.msg,
+                }));
+            }
+            Payload::SessionEnd { status, joules_consumed, .. } => {
+                self.phases.end(message.date);
+                self.end = Some((status, joules_consumed));
+            }
+        }
+    }
+
+    fn remember_match(&mut self, control: &Control) {
+        let line = control.metadata.get("line").and_then(Value::as_str);
+        let line =
+            line.map(|l| l.trim().chars().take(MAX_LINE).collect::<String>()).filter(|l| !l.is_empty());
+        let names = control.metadata.get("patterns").and_then(Value::as_array);
+        for name in names.into_iter().flatten().filter_map(Value::as_str) {
+            if let Some(known) = self.patterns.iter_mut().find(|p| p.name == name) {
+                known.count += 1;
+                known.first_line = known.first_line.take().or_else(|| line.clone());
+            } else if self.patterns.len() < MAX_PATTERNS {
+                self.patterns.push(PatternMatches {
+                    name: name.to_owned(),
+                    count: 1,
+                    first_line: line.clone(),
+                });
+            }
+        }
+    }
+
+    fn remember_verdict(&mut self, control: &Control) {
+        let text = |key| control.metadata.get(key).and_then(Value::as_str).map(str::to_owned);
+        self.cause = text("cause");
+        self.summary = text("summary").or_else(|| Some(control.msg.clone())).filter(|s| !s.trim().is_empty());
+        self.attempts = control.metadata.get("attempts").and_then(|attempts| match attempts {
+            Value::Array(list) => u64::try_from(list.len()).ok(),
+            other => other.as_u64(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farmgate_protocol::Timestamp;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn frame(payload: Payload) -> Vec<u8> {
+        Message::new(Timestamp::from_micros(1_700_000_000_000_000), payload).encode()
+    }
+
+    fn end(status: JobStatus) -> Vec<u8> {
+        frame(Payload::SessionEnd { status, joules_consumed: Some(2.5), job_bucket: None })
+    }
+
+    fn control(control: Control) -> Vec<u8> {
+        frame(Payload::Control(control))
+    }
+
+    fn outputs_of(session: &mut Session, bytes: &[u8]) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        session.on_bytes(bytes, &mut outputs).unwrap();
+        outputs
+    }
+
+    #[test]
+    fn the_console_comes_out_untouched_between_the_notes() {
+        let mut session = Session::default();
+        let bytes = [
+            frame(Payload::JobIo(b"\x1b[2Jone\xff".to_vec())),
+            frame(Payload::JobIo(b"two\r\n".to_vec())),
+            control(Control::info(Tag::TimeoutHit, "hit").severity(Severity::Warn)),
+            frame(Payload::JobIo(b"three".to_vec())),
+        ]
+        .concat();
+        let outputs = outputs_of(&mut session, &bytes);
+        assert_eq!(outputs[0], Output::Console(b"\x1b[2Jone\xfftwo\r\n".to_vec()));
+        assert!(
+            matches!(&outputs[1], Output::Note(n) if n.highlight && n.severity == Severity::Warn && n.text == "hit")
+        );
+        assert_eq!(outputs[2], Output::Console(b"three".to_vec()));
+    }
+
+    #[test]
+    fn the_gateways_verdict_is_the_report() {
+        let mut session = Session::default();
+        let matched = |line: &str| {
+            Control::info(Tag::PatternMatched, "m")
+                .with("patterns", json!(["job_success"]))
+                .with("line", line)
+        };
+        let verdict = Control::info(Tag::Verdict, "v")
+            .with("cause", "job")
+            .with("summary", "it passed")
+            .with("attempts", json!([{}, {}]));
+        let bytes = [
+            control(matched("  ok\r\n")),
+            control(matched("again\r\n")),
+            control(verdict),
+            end(JobStatus::Pass),
+            frame(Payload::JobIo(b"late".to_vec())),
+        ]
+        .concat();
+        let outputs = outputs_of(&mut session, &bytes);
+        assert_eq!(outputs.len(), 2, "neither the verdict nor what follows the end is shown: {outputs:?}");
+        assert!(session.is_over());
+        let report = session.finish(JobStatus::Incomplete, Some("not used".to_owned()));
+        assert_eq!((report.status, report.attempts, report.joules), (JobStatus::Pass, Some(2), Some(2.5)));
+        assert_eq!(report.cause.as_deref(), Some("job"));
+        assert_eq!(report.summary.as_deref(), Some("it passed"));
+        let expected = PatternMatches { name: "job_success".into(), count: 2, first_line: Some("ok".into()) };
+        assert_eq!(report.patterns, [expected]);
+    }
+
+    #[test]
+    fn damage_ends_the_session_after_what_was_whole() {
+        let mut session = Session::default();
+        let bytes = [frame(Payload::JobIo(b"x".to_vec())), vec![0, 0, 0, 2, b'{', b'}']].concat();
+        let mut outputs = Vec::new();
+        assert!(session.on_bytes(&bytes, &mut outputs).is_err());
+        assert_eq!(outputs, [Output::Console(b"x".to_vec())]);
+    }
+
+    #[test]
+    fn metadata_of_any_shape_is_survived() {
+        let mut session = Session::default();
+        for metadata in
+            [json!(null), json!(3), json!({"patterns": 3, "line": null}), json!({"patterns": [1, null]})]
+        {
+            for tag in [401, 400, 500, 12345] {
+                let body = json!({"msg_type": "ctrl", "date": "2024-01-01T00:00:00+00:00",
+                    "payload": {"msg": "m", "severity": 1, "tag": tag, "metadata": metadata}});
+                let body = body.to_string();
+                let head = u32::try_from(body.len()).unwrap().to_be_bytes();
+                let mut one = Session::default();
+                let _ = one.on_bytes(&[&head[..], body.as_bytes()].concat(), &mut Vec::new());
+            }
+        }
+        assert!(outputs_of(&mut session, &end(JobStatus::Fail)).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Session::default().on_bytes(&bytes, &mut Vec::new());
+        }
+    }
+}
