@@ -1,0 +1,245 @@
+//! What is wrong with a job, told to the person who wrote it: place, snippet, remedy.
+//!
+//! A [`Report`] collects problems in terms of the rendered text and translates their places into the author's
+//! own file. Whoever reads a part of the job reports and goes on, so that all problems appear at once.
+
+use std::{cell::OnceCell, fmt};
+
+use crate::{Source, places, template::Rendered};
+
+/// At most this many problems are told; more would help nobody.
+const MAX_PROBLEMS: usize = 50;
+
+/// At most this many characters of a line are shown.
+const MAX_SNIPPET: usize = 160;
+
+/// A place in a text; both count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column.
+    pub column: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Name of the job's file.
+    pub file: String,
+    /// Where in the author's file.
+    pub place: Option<Place>,
+    /// What is wrong, one sentence.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+    /// The job is right, but this gateway cannot do it.
+    pub unsupported: bool,
+    snippet: Option<String>,
+    rendered: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        if let Some(place) = self.place {
+            write!(f, ":{}:{}", place.line, place.column)?;
+        }
+        write!(f, ": {}", self.message)?;
+        if let (Some(place), Some(snippet)) = (self.place, &self.snippet) {
+            let number = place.line.to_string();
+            let margin = " ".repeat(number.len());
+            write!(f, "\n {number} | {snippet}")?;
+            write!(f, "\n {margin} | {}^", " ".repeat(place.column.saturating_sub(1).min(MAX_SNIPPET)))?;
+        }
+        if let Some(rendered) = &self.rendered {
+            write!(f, "\n   rendered as: {rendered}")?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n   help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a job was refused. Its display is the whole text for a person: one paragraph for each problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobError {
+    problems: Vec<Problem>,
+}
+
+impl JobError {
+    /// Everything that is wrong, in the order of the file; at least one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Line of the first problem in the author's file, from 1.
+    pub fn line(&self) -> Option<usize> {
+        Some(self.problems.first()?.place?.line)
+    }
+
+    /// Column of the first problem, in characters from 1.
+    pub fn column(&self) -> Option<usize> {
+        Some(self.problems.first()?.place?.column)
+    }
+
+    /// The job is right, but asks for something that this gateway cannot do.
+    pub fn is_unsupported(&self) -> bool {
+        self.problems.iter().all(|p| p.unsupported)
+    }
+
+    pub(crate) fn one(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+
+    pub(crate) fn without_place(file: &str, message: impl Into<String>) -> Self {
+        Self::one(Problem::new(file, None, message.into()))
+    }
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.problems.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for JobError {}
+
+impl Problem {
+    pub(crate) fn new(file: &str, place: Option<Place>, message: String) -> Self {
+        Self {
+            file: file.to_owned(),
+            place,
+            message,
+            help: None,
+            unsupported: false,
+            snippet: None,
+            rendered: None,
+        }
+    }
+
+    /// The same with the line of the author's text.
+    pub(crate) fn shown_in(mut self, text: &str) -> Self {
+        self.snippet = self
+            .place
+            .and_then(|p| text.split('\n').nth(p.line.saturating_sub(1)))
+            .map(|line| shorten(line, MAX_SNIPPET));
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// A line as it can be shown: no control characters, not too long. Tabs become one blank, so that columns stay.
+fn shorten(line: &str, most: usize) -> String {
+    let clean = |c: char| {
+        if c == '\t' {
+            ' '
+        } else if c.is_control() {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    let line = line.trim_end();
+    let mut shown: String = line.chars().take(most).map(clean).collect();
+    if line.chars().nth(most).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Collects what is wrong with one rendering of a job.
+pub(crate) struct Report<'a> {
+    source: &'a Source<'a>,
+    rendered: &'a Rendered,
+    map: OnceCell<places::LineMap>,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(source: &'a Source<'a>, rendered: &'a Rendered) -> Self {
+        Self { source, rendered, map: OnceCell::new(), problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Something is wrong at a place of the rendered text.
+    pub(crate) fn problem(&mut self, at: Place, message: impl Into<String>) {
+        let problem = self.placed(at, message.into());
+        self.push(problem);
+    }
+
+    /// The same, with what to write instead.
+    pub(crate) fn problem_with_help(
+        &mut self,
+        at: Place,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let problem = self.placed(at, message.into()).help(help);
+        self.push(problem);
+    }
+
+    /// The job is right, but this gateway cannot do it.
+    pub(crate) fn unsupported(&mut self, at: Place, what: &str) {
+        let mut problem = self
+            .placed(at, format!("`{what}` is not supported yet"))
+            .help("this gateway cannot do it; the job is refused, because without it the job would mean something else");
+        problem.unsupported = true;
+        self.push(problem);
+    }
+
+    /// Something that is allowed, but hardly meant.
+    pub(crate) fn warning(&mut self, at: Place, message: impl Into<String>) {
+        let warning = self.placed(at, message.into()).to_string();
+        if self.warnings.len() < MAX_PROBLEMS {
+            self.warnings.push(warning);
+        }
+    }
+
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// How many problems were found so far.
+    pub(crate) fn count(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// The value, if nothing was wrong.
+    pub(crate) fn finish<T>(mut self, value: T) -> Result<T, JobError> {
+        if self.problems.is_empty() {
+            return Ok(value);
+        }
+        self.problems.sort_by_key(|p| p.place);
+        Err(JobError { problems: self.problems })
+    }
+
+    fn push(&mut self, problem: Problem) {
+        if self.problems.len() < MAX_PROBLEMS && !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn placed(&self, at: Place, message: String) -> Problem {
+        let map = self.map.get_or_init(|| places::LineMap::new(self.source.text, self.rendered));
+        let place = map.place(at);
+        let mut problem = Problem::new(self.source.name, Some(place), message).shown_in(self.source.text);
+        let line = self.rendered.text.split('\n').nth(at.line.saturating_sub(1)).unwrap_or_default();
+        let own = self.source.text.split('\n').nth(place.line.saturating_sub(1)).unwrap_or_default();
+        if line.trim_end() != own.trim_end() && !line.trim().is_empty() {
+            problem.rendered = Some(shorten(line, MAX_SNIPPET));
+        }
+        problem
+    }
+}

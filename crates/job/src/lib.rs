@@ -1,0 +1,73 @@
+//! The job description language and the run of a job, as pure code.
+//!
+//! A job is a template, then YAML, then meaning. [`target_of`] renders it without knowing the machine and tells
+//! which machine it wants; [`resolve`] renders it against the chosen one and checks all of it. [`JobRun`] then
+//! decides, event by event, what the gateway does for it and which verdict it ends with. Nothing here reads a
+//! file, a clock or a socket: whoever calls brings text, variables and times, and carries out the actions.
+
+mod check;
+mod complex_list;
+mod document;
+mod error;
+mod matcher;
+mod model;
+mod pattern;
+mod places;
+mod python_class;
+mod python_regex;
+mod run;
+mod template;
+mod timeouts;
+mod variables;
+mod yaml;
+
+pub use error::{JobError, Place, Problem};
+pub use matcher::{MAX_LINE, PatternName, WatchdogEdge};
+pub use model::{Artifact, BootSpec, ConsolePatterns, Job, Target, Timeout, Timeouts, WatchdogPatterns};
+pub use pattern::{Pattern, PatternError};
+pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, TimerId};
+pub use template::{MAX_RENDERED, MAX_SOURCE, render_data};
+pub use variables::Variables;
+
+/// The text of a job and the name under which errors speak of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// File name for messages.
+    pub name: &'a str,
+    /// The job as its author wrote it, before the template.
+    pub text: &'a str,
+}
+
+/// What machine does the job ask for?
+///
+/// The template is rendered leniently: variables that are not known yet are empty, whatever is looked up in them,
+/// and a first line `#!jinja2` has no effect. Only the names of the fields of the top level and `target` are
+/// checked. `None`: the job names no target, or one that only the second rendering can tell.
+///
+/// # Errors
+/// The text is no template, no YAML, or its target is wrong.
+pub fn target_of(source: &Source<'_>, variables: &Variables) -> Result<Option<Target>, JobError> {
+    let rendered = template::render(source, variables, template::Pass::Lenient)?;
+    let mut report = error::Report::new(source, &rendered);
+    let target = yaml::parse(&rendered.text, &mut report)
+        .and_then(|tree| document::read_target_only(&tree, &mut report));
+    report.finish(target.flatten())
+}
+
+/// The job, rendered against the machine that `variables` describe, and checked wholly.
+///
+/// Whether a [`Job::deadline`] has passed is the caller's question: this crate knows no clock.
+///
+/// # Errors
+/// Everything that is wrong with the job; after a fault of the template or of the YAML syntax only that.
+pub fn resolve(source: &Source<'_>, variables: &Variables) -> Result<Job, JobError> {
+    let rendered = template::render(source, variables, template::Pass::Full)?;
+    let mut report = error::Report::new(source, &rendered);
+    let job = yaml::parse(&rendered.text, &mut report).and_then(|tree| document::read(&tree, &mut report));
+    let warnings = report.take_warnings();
+    let job = report.finish(job)?;
+    // Without a problem there is a job: every reader that answers None has reported why.
+    let Some(mut job) = job else { return Err(JobError::without_place(source.name, "the job is empty")) };
+    job.warnings = warnings;
+    Ok(job)
+}

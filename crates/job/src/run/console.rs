@@ -1,0 +1,164 @@
+//! What the console says in a run: activity, lines, patterns, watchdogs.
+
+use farmgate_protocol::{
+    JobStatus, Timestamp,
+    console::{Control, Severity, Tag},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Cause, JobRun, Phase, TimerId, verdict::Ending};
+use crate::matcher::{self, Lines, MAX_LINE, PatternName, WatchdogEdge};
+
+/// Bytes of a line that a message shows.
+const SHOWN_LINE: usize = 4096;
+
+/// Messages about matches in one run: a DUT can print matching lines for hours.
+const MAX_TOLD: u32 = 10_000;
+
+/// The console's reader: what it keeps between two pieces.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reader {
+    lines: Lines,
+    /// Matches told so far.
+    told: u32,
+    /// That a line was too long was said.
+    long_line_told: bool,
+    /// Patterns of which it was said that they are too expensive.
+    expensive_told: Vec<String>,
+}
+
+impl Reader {
+    /// The end of a line that the last boot began is not the beginning of one of the next.
+    pub(super) fn new_boot(&mut self) {
+        self.lines.clear();
+    }
+}
+
+impl JobRun {
+    fn is_on(&self) -> bool {
+        matches!(self.phase, Phase::Firmware | Phase::Booting | Phase::Session)
+    }
+
+    pub(super) fn console(&mut self, bytes: &[u8], now: Timestamp, out: &mut Vec<Action>) {
+        if bytes.is_empty() {
+            return;
+        }
+        if !self.boot.line_seen && bytes.contains(&b'\n') {
+            self.boot.line_seen = true;
+            self.timers.disarm(&TimerId::FirstConsoleActivity, out);
+        }
+        if self.boot.line_seen {
+            let timeout = self.timeout(&TimerId::ConsoleActivity);
+            self.timers.arm(TimerId::ConsoleActivity, timeout, now, out);
+        }
+        let mut input = bytes;
+        // A line may end the session or the boot; what follows it belongs to nobody.
+        while self.is_on() {
+            let Some(line) = self.reader.lines.next(&mut input) else { return };
+            self.line(&line, now, out);
+        }
+    }
+
+    fn line(&mut self, line: &[u8], now: Timestamp, out: &mut Vec<Action>) {
+        if !self.boot.userspace && matcher::announces_userspace(line) {
+            self.boot.userspace = true;
+            self.phase = Phase::Session;
+            out.push(Action::Tell(Control::info(Tag::UserspaceStarted, "The machine's userspace runs")));
+        }
+        if line.len() >= MAX_LINE && !self.reader.long_line_told {
+            self.reader.long_line_told = true;
+            let text = format!("A console line is longer than {MAX_LINE} bytes: patterns see it in pieces");
+            out.push(Action::Tell(Control::info(Tag::None, text).severity(Severity::Warn)));
+        }
+        let found = matcher::search(&self.spec.job.console_patterns, line);
+        for name in found.too_expensive {
+            self.tell_too_expensive(name.to_string(), out);
+        }
+        if found.patterns.is_empty() {
+            return;
+        }
+        let shown = shown(line);
+        self.tell_match(&found.patterns, &shown, out);
+        self.act_on(found.patterns, shown, now, out);
+    }
+
+    fn act_on(&mut self, patterns: Vec<PatternName>, line: String, now: Timestamp, out: &mut Vec<Action>) {
+        let (mut unfit, mut end, mut reboot) = (false, false, false);
+        for pattern in patterns {
+            match pattern {
+                PatternName::JobSuccess => self.seen.success = true,
+                PatternName::JobWarn => self.seen.warn = true,
+                PatternName::MachineUnfitForService => unfit = true,
+                PatternName::SessionEnd => end = true,
+                PatternName::SessionReboot => reboot = true,
+                PatternName::Watchdog { name, edge } => self.watchdog(name, edge, now, out),
+            }
+        }
+        if unfit {
+            let summary = format!("the machine says that it is unfit for service: {}", line.trim_end());
+            out.push(Action::UnfitForService { line });
+            let ending = Ending::new(JobStatus::Incomplete, Cause::Infrastructure, summary);
+            self.end(ending, "machine_unfit_for_service".to_owned(), now, out);
+        } else if end {
+            let ending = Ending::of_session(&self.spec.job.console_patterns, self.seen);
+            self.end(ending, "session_end".to_owned(), now, out);
+        } else if reboot {
+            self.reboot(now, out);
+        }
+    }
+
+    fn watchdog(&mut self, name: String, edge: WatchdogEdge, now: Timestamp, out: &mut Vec<Action>) {
+        let timer = TimerId::Watchdog(name);
+        let timeout = self.timeout(&timer);
+        match edge {
+            WatchdogEdge::Start => self.timers.arm(timer, timeout, now, out),
+            WatchdogEdge::Reset if self.timers.get(&timer).is_some() => {
+                self.timers.arm(timer, timeout, now, out)
+            }
+            WatchdogEdge::Reset => {}
+            WatchdogEdge::Stop => self.timers.disarm(&timer, out),
+        }
+    }
+
+    fn tell_match(&mut self, patterns: &[PatternName], line: &str, out: &mut Vec<Action>) {
+        if self.reader.told >= MAX_TOLD {
+            return;
+        }
+        self.reader.told += 1;
+        let names: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+        let text = format!("Matched the console patterns {}", names.join(", "));
+        out.push(Action::Tell(
+            Control::info(Tag::PatternMatched, text).with("patterns", names).with("line", line),
+        ));
+        if self.reader.told == MAX_TOLD {
+            let text = format!("{MAX_TOLD} matches were told; further ones count, but are not told");
+            out.push(Action::Tell(Control::info(Tag::None, text).severity(Severity::Warn)));
+        }
+    }
+
+    fn tell_too_expensive(&mut self, name: String, out: &mut Vec<Action>) {
+        if self.reader.expensive_told.contains(&name) {
+            return;
+        }
+        let text = format!(
+            "The console pattern {name} takes too many steps on a line, which counts as not matched: \
+             write it without nested repetition, look-around or back references"
+        );
+        out.push(Action::Tell(
+            Control::info(Tag::None, text).severity(Severity::Error).with("pattern", name.clone()),
+        ));
+        self.reader.expensive_told.push(name);
+    }
+}
+
+/// The line for a message: text, never empty, with a line end, not too long.
+fn shown(line: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(&line[..line.len().min(SHOWN_LINE)]).into_owned();
+    if line.len() > SHOWN_LINE {
+        text.push('…');
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,454 @@
+//! A run, step by step: each rule of timeouts, retries, patterns and verdicts as a table or a short story.
+#![allow(clippy::unwrap_used)] // all of it is a test
+
+use std::time::Duration;
+
+use farmgate_job::{
+    Action, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, Source, TimerId, Variables, resolve,
+};
+use farmgate_protocol::{JobStatus, Timestamp, console::Control};
+use serde_json::json;
+
+/// A run with its owner's view of the timers.
+struct Rig {
+    run: JobRun,
+    now: Timestamp,
+    /// Everything asked so far, since the last [`Rig::take`].
+    actions: Vec<Action>,
+}
+
+fn rig(job: &str) -> Rig {
+    rig_with(job, None)
+}
+
+fn rig_with(job: &str, firmware_boot_time: Option<Duration>) -> Rig {
+    let text = format!("version: 1\n{job}\n");
+    let job = resolve(&Source { name: "job.yml", text: &text }, &Variables::default())
+        .unwrap_or_else(|e| panic!("{e}"));
+    let now = Timestamp::from_micros(1_700_000_000_000_000);
+    let (run, actions) = JobRun::new(RunSpec { job, firmware_boot_time }, now);
+    Rig { run, now, actions }
+}
+
+impl Rig {
+    fn on(&mut self, event: Event<'_>) -> &mut Self {
+        self.actions.extend(self.run.on(event, self.now));
+        // Whatever happens, it can be stored here.
+        let stored = serde_json::to_string(&self.run).unwrap();
+        assert_eq!(serde_json::from_str::<JobRun>(&stored).unwrap(), self.run);
+        self
+    }
+
+    fn say(&mut self, text: &str) -> &mut Self {
+        self.on(Event::Console { bytes: text.as_bytes() })
+    }
+
+    fn wait(&mut self, seconds: f64) -> &mut Self {
+        self.now = self.now + Duration::from_secs_f64(seconds);
+        self
+    }
+
+    fn stage(&mut self, stage: &str) -> &mut Self {
+        self.on(Event::BootStage { stage: stage.into() })
+    }
+
+    /// From the setup to a machine that is on.
+    fn up(&mut self) -> &mut Self {
+        self.on(Event::SetupDone).on(Event::PowerOff).on(Event::PowerOn)
+    }
+
+    fn cycled(&mut self) -> &mut Self {
+        self.on(Event::PowerOff).on(Event::PowerOn)
+    }
+
+    fn fire(&mut self, timer: TimerId) -> &mut Self {
+        self.on(Event::Timer { timer })
+    }
+
+    /// What was asked since the last time, in short.
+    fn take(&mut self) -> Vec<String> {
+        let now = self.now;
+        self.actions.drain(..).map(|action| short(&action, now)).collect()
+    }
+
+    fn told(&self, tag: u16) -> Vec<&Control> {
+        let is = |action: &'_ Action| matches!(action, Action::Tell(c) if c.tag as u16 == tag);
+        self.actions
+            .iter()
+            .filter(|a| is(a))
+            .map(|a| match a {
+                Action::Tell(control) => control,
+                _ => unreachable!(),
+            })
+            .collect()
+    }
+
+    fn asked(&self, wanted: &Action) -> usize {
+        self.actions.iter().filter(|a| *a == wanted).count()
+    }
+
+    fn end(&mut self) -> Outcome {
+        assert_eq!(self.run.phase(), Phase::Teardown);
+        self.on(Event::TeardownDone);
+        self.run.outcome().unwrap().clone()
+    }
+}
+
+fn short(action: &Action, now: Timestamp) -> String {
+    match action {
+        Action::Prepare { boot } => format!("prepare {boot:?}"),
+        Action::SetBootPlan { boot } => format!("plan {boot:?}"),
+        Action::PowerCycle => "cycle".into(),
+        Action::PowerOff => "off".into(),
+        Action::ArmTimer { timer, at } => format!("arm {timer} {}", at.since(now).as_secs_f64()),
+        Action::DisarmTimer { timer } => format!("disarm {timer}"),
+        Action::Tell(control) => format!("tell {}", control.tag as u16),
+        Action::UnfitForService { line } => format!("unfit {line:?}"),
+        Action::Finish(outcome) => format!("finish {} {}", outcome.status, outcome.cause.as_str()),
+    }
+}
+
+const ENDS: &str = "console_patterns: {session_end: {regex: END}, session_reboot: {regex: REBOOT}, job_success: {regex: GOOD}, job_warn: {regex: ODD}, machine_unfit_for_service: {regex: UNFIT}}";
+
+#[test]
+fn a_run_that_passes_goes_its_way_in_this_order() {
+    let mut rig = rig(&format!(
+        "{ENDS}\ntimeouts: {{overall: {{hours: 1}}, boot_cycle: {{seconds: 300}}, firmware_boot: {{seconds: 30}}, first_console_activity: {{seconds: 60}}, console_activity: {{seconds: 10}}}}"
+    ));
+    assert_eq!(rig.take(), ["tell 100", "arm overall 3600", "arm infra_setup 900", "prepare Start"]);
+    rig.on(Event::SetupDone);
+    assert_eq!(rig.take(), ["disarm infra_setup", "tell 101", "plan Start", "tell 200", "cycle"]);
+    rig.on(Event::PowerOff);
+    assert!(rig.take().is_empty());
+    rig.on(Event::PowerOn);
+    let on = ["tell 201", "arm boot_cycle 300", "arm firmware_boot 30", "arm first_console_activity 60"];
+    assert_eq!(rig.take(), on);
+    assert_eq!(rig.run.phase(), Phase::Firmware);
+    rig.wait(5.0).stage("dhcp").stage("dhcp").stage("script");
+    assert_eq!(rig.take(), ["disarm firmware_boot", "tell 301", "tell 302", "tell 302"]);
+    rig.say("garbage without end");
+    assert!(rig.take().is_empty());
+    rig.say(" and its end\r\nmore");
+    assert_eq!(rig.take(), ["disarm first_console_activity", "arm console_activity 10"]);
+    rig.say("farmgate.stage=userspace\nfarmgate.stage=userspace\n");
+    assert_eq!(rig.take(), ["arm console_activity 10", "tell 303"]);
+    assert_eq!(rig.run.phase(), Phase::Session);
+    rig.say("it is GOOD\r\nthe EN").say("D\r\nignored GOOD\n");
+    assert_eq!(
+        rig.take(),
+        [
+            "arm console_activity 10",
+            "tell 401",
+            "arm console_activity 10",
+            "tell 401",
+            "disarm overall",
+            "disarm boot_cycle",
+            "disarm console_activity",
+            "tell 105",
+            "arm infra_teardown 900",
+            "off",
+        ]
+    );
+    rig.on(Event::TeardownDone);
+    assert_eq!(rig.take(), ["disarm infra_teardown", "tell 106", "tell 500", "finish PASS test_passed"]);
+    assert_eq!(rig.run.phase(), Phase::Done);
+    rig.on(Event::PowerOn).on(Event::ClientGone).say("END\n").on(Event::TeardownDone);
+    assert!(rig.take().is_empty());
+}
+
+#[test]
+fn verdicts_follow_what_was_seen() {
+    let none = "console_patterns: {session_end: {regex: END}, job_warn: {regex: ODD}}";
+    let table = [
+        (none, "END\n", JobStatus::Complete, Cause::TestPassed),
+        (none, "ODD\nEND\n", JobStatus::Complete, Cause::TestPassed),
+        (ENDS, "END\n", JobStatus::Fail, Cause::TestFailed),
+        (ENDS, "ODD\nEND\n", JobStatus::Fail, Cause::TestFailed),
+        (ENDS, "GOOD\nEND\n", JobStatus::Pass, Cause::TestPassed),
+        (ENDS, "GOOD END\n", JobStatus::Pass, Cause::TestPassed),
+        (ENDS, "ODD\nGOOD\nEND\n", JobStatus::Warn, Cause::TestPassed),
+        (ENDS, "GOOD\nEND\nODD\n", JobStatus::Pass, Cause::TestPassed),
+        (ENDS, "GOOD\nUNFIT END\n", JobStatus::Incomplete, Cause::Infrastructure),
+        ("", "[   12.345678] reboot: Power Down\r\n", JobStatus::Complete, Cause::TestPassed),
+    ];
+    for (job, console, status, cause) in table {
+        let mut rig = rig(job);
+        let outcome = rig.up().say(console).end();
+        assert_eq!((outcome.status, outcome.cause), (status, cause), "{console:?}");
+    }
+}
+
+#[test]
+fn a_match_names_its_patterns_and_shows_its_line() {
+    let mut rig = rig(ENDS);
+    rig.up().on(Event::Console { bytes: b"GOOD \xff ODD\r\n" });
+    let told = rig.told(401);
+    assert_eq!(told[0].metadata["patterns"], json!(["job_success", "job_warn"]));
+    assert_eq!(told[0].metadata["line"], json!("GOOD \u{fffd} ODD\r\n"));
+}
+
+#[test]
+fn an_unfit_machine_ends_the_session_and_leaves_service() {
+    let mut rig = rig(ENDS);
+    rig.up().take();
+    rig.say("GOOD\nUNFIT: no GPU\r\nUNFIT\nEND\n");
+    let all = rig.take();
+    assert_eq!(
+        all.iter().filter(|a| a.starts_with("unfit")).collect::<Vec<_>>(),
+        ["unfit \"UNFIT: no GPU\\r\\n\""]
+    );
+    assert!(rig.end().summary.contains("UNFIT: no GPU"));
+}
+
+#[test]
+fn a_reboot_that_the_job_asks_for_keeps_what_was_seen_and_uses_a_retry() {
+    let mut rig = rig(&format!("{ENDS}\ntimeouts: {{boot_cycle: {{minutes: 5, retries: 1}}}}"));
+    rig.up().say("GOOD\n").take();
+    rig.say("REBOOT\nEND\n");
+    assert_eq!(rig.take(), ["tell 401", "disarm boot_cycle", "plan Continue", "tell 200", "cycle"]);
+    // The rest of the old boot, and what is printed before power is on, belongs to nobody.
+    rig.say("END\n").on(Event::PowerOff).say("END\nEN").on(Event::PowerOn).say("D\n");
+    assert_eq!(rig.run.phase(), Phase::Firmware);
+    let outcome = rig.say("END\n").end();
+    assert_eq!(outcome.status, JobStatus::Pass);
+    let ends: Vec<_> = outcome.attempts.iter().map(|a| (a.number, a.boot, a.end.as_str())).collect();
+    assert_eq!(ends, [(1, BootKind::Start, "session_reboot"), (2, BootKind::Continue, "session_end")]);
+}
+
+#[test]
+fn half_a_line_of_one_boot_is_not_completed_by_the_next() {
+    let mut rig = rig(&format!("{ENDS}\ntimeouts: {{boot_cycle: {{seconds: 20, retries: 1}}}}"));
+    rig.up().say("EN").wait(20.0).fire(TimerId::BootCycle).cycled().say("D\n");
+    assert_eq!(rig.run.phase(), Phase::Firmware);
+}
+
+#[test]
+fn more_reboots_than_allowed_end_the_job() {
+    let mut rig = rig(&format!("{ENDS}\ntimeouts: {{boot_cycle: {{minutes: 5, retries: 1}}}}"));
+    rig.up().say("GOOD\nREBOOT\n").cycled().say("REBOOT\n");
+    let outcome = rig.end();
+    assert_eq!(
+        (outcome.status, outcome.cause),
+        (JobStatus::Incomplete, Cause::Timeout { name: "boot_cycle".into() })
+    );
+}
+
+#[test]
+fn a_timeout_with_retries_boots_again_and_forgets_what_the_hung_boot_printed() {
+    let mut rig = rig(&format!("{ENDS}\ntimeouts: {{console_activity: {{seconds: 10, retries: 1}}}}"));
+    rig.up().say("GOOD\nODD\n").wait(10.0).fire(TimerId::ConsoleActivity);
+    let told = rig.told(400)[0].metadata["timeout"].clone();
+    let expected =
+        json!({"name": "console_activity", "seconds": 10.0, "retries": 1, "retried": 1, "is_retrying": true});
+    assert_eq!(told, expected);
+    assert_eq!(rig.asked(&Action::SetBootPlan { boot: BootKind::Continue }), 1);
+    let outcome = rig.cycled().say("END\n").end();
+    assert_eq!(outcome.status, JobStatus::Fail);
+    assert_eq!(outcome.attempts[0].end, "timeout console_activity");
+}
+
+#[test]
+fn a_timeout_without_retries_left_ends_the_job_with_its_cause() {
+    let table = [
+        ("boot_cycle", TimerId::BootCycle, Cause::Timeout { name: "boot_cycle".into() }),
+        (
+            "first_console_activity",
+            TimerId::FirstConsoleActivity,
+            Cause::Timeout { name: "first_console_activity".into() },
+        ),
+        ("firmware_boot", TimerId::FirmwareBoot, Cause::Infrastructure),
+        ("overall", TimerId::Overall, Cause::Timeout { name: "overall".into() }),
+    ];
+    for (name, timer, cause) in table {
+        let mut rig = rig(&format!("timeouts: {{{name}: {{seconds: 20}}}}"));
+        rig.up().wait(20.0).fire(timer);
+        let outcome = rig.end();
+        assert_eq!((outcome.status, &outcome.cause), (JobStatus::Incomplete, &cause), "{name}");
+        assert!(outcome.summary.contains("20 s"), "{}", outcome.summary);
+    }
+}
+
+#[test]
+fn retries_count_over_the_whole_job() {
+    let mut rig = rig("timeouts: {boot_cycle: {seconds: 20, retries: 2}}");
+    rig.up();
+    for retried in [1, 2] {
+        rig.wait(20.0).fire(TimerId::BootCycle);
+        assert_eq!(rig.told(400).last().unwrap().metadata["timeout"]["retried"], json!(retried));
+        rig.cycled();
+    }
+    rig.wait(20.0).fire(TimerId::BootCycle);
+    assert_eq!(rig.told(400).last().unwrap().metadata["timeout"]["is_retrying"], json!(false));
+    let outcome = rig.end();
+    assert_eq!(outcome.attempts.len(), 3);
+    assert!(outcome.summary.contains("3 times"), "{}", outcome.summary);
+}
+
+#[test]
+fn the_firmware_gets_two_and_a_half_times_what_was_learned_but_at_least_five_seconds() {
+    for (learned, given) in [(Some(10.0), Some("25")), (Some(1.0), Some("5")), (None, None)] {
+        let mut rig = rig_with("", learned.map(Duration::from_secs_f64));
+        rig.up();
+        let armed =
+            rig.take().into_iter().find_map(|a| a.strip_prefix("arm firmware_boot ").map(str::to_owned));
+        assert_eq!(armed.as_deref(), given);
+        if given.is_some() {
+            for _ in 0..4 {
+                rig.wait(30.0).fire(TimerId::FirmwareBoot).cycled();
+            }
+            assert!(rig.end().summary.starts_with("the machine never asked to boot over the network"));
+        }
+    }
+}
+
+const DOG: &str = "timeouts: {watchdogs: {dog: {seconds: 18, retries: 5}}}\nconsole_patterns: {watchdogs: {dog: {start: {regex: BEGIN}, reset: {regex: TICK}, stop: {regex: STOP}}}}";
+
+#[test]
+fn a_watchdog_is_armed_reset_and_stopped_by_its_patterns() {
+    let mut rig = rig(DOG);
+    rig.up().take();
+    rig.say("TICK\n");
+    assert_eq!(rig.take(), ["tell 401"], "a reset arms nothing");
+    rig.say("BEGIN\n");
+    assert_eq!(rig.take(), ["tell 401", "arm watchdogs.dog 18"]);
+    rig.wait(9.0).say("TICK\n");
+    assert_eq!(rig.take(), ["tell 401", "arm watchdogs.dog 18"]);
+    rig.wait(9.0).fire(TimerId::Watchdog("dog".into()));
+    assert_eq!(rig.take(), ["arm watchdogs.dog 9"], "the time from before the reset does not bite");
+    rig.say("STOP\n");
+    assert_eq!(rig.take(), ["tell 401", "disarm watchdogs.dog"]);
+    assert_eq!(rig.run.phase(), Phase::Firmware);
+}
+
+#[test]
+fn a_watchdog_that_bites_boots_again_and_is_not_armed_then() {
+    let mut rig = rig(DOG);
+    rig.up().say("BEGIN\n").wait(18.0).fire(TimerId::Watchdog("dog".into())).cycled();
+    assert_eq!(rig.told(400)[0].metadata["timeout"]["name"], json!("watchdogs.dog"));
+    assert_eq!(rig.told(401)[0].metadata["patterns"], json!(["dog.start"]));
+    rig.take();
+    rig.wait(60.0).say("x\n");
+    assert!(rig.take().is_empty());
+}
+
+#[test]
+fn a_setup_that_fails_never_switches_the_machine_on() {
+    let cause = Cause::JobError;
+    let mut rig = rig("");
+    rig.on(Event::SetupFailed { cause: cause.clone(), message: "the kernel is not there (404)".into() });
+    assert_eq!((rig.asked(&Action::PowerCycle), rig.told(102).len()), (0, 1));
+    let outcome = rig.end();
+    assert_eq!((outcome.status, outcome.cause), (JobStatus::SetupFail, cause));
+    assert!(outcome.attempts.is_empty());
+}
+
+#[test]
+fn a_setup_that_takes_too_long_is_tried_again_and_then_fails() {
+    let mut rig = rig("timeouts: {infra_setup: {seconds: 10, retries: 1}}");
+    rig.wait(10.0).fire(TimerId::InfraSetup);
+    assert_eq!(rig.asked(&Action::Prepare { boot: BootKind::Start }), 2);
+    rig.wait(10.0).fire(TimerId::InfraSetup);
+    assert_eq!(rig.end().status, JobStatus::SetupFail);
+}
+
+#[test]
+fn power_that_fails_is_the_farms_fault() {
+    let failed = || Event::PowerFailed { message: "the PDU does not answer".into() };
+    let mut first = rig("");
+    let outcome = first.on(Event::SetupDone).on(failed()).end();
+    assert_eq!((outcome.status, outcome.cause), (JobStatus::SetupFail, Cause::Infrastructure));
+    let mut later = rig("timeouts: {boot_cycle: {seconds: 1, retries: 1}}");
+    let outcome = later.up().wait(1.0).fire(TimerId::BootCycle).on(failed()).end();
+    assert_eq!((outcome.status, outcome.cause), (JobStatus::Incomplete, Cause::Infrastructure));
+}
+
+#[test]
+fn who_leaves_or_cancels_ends_the_run_wherever_it_stands() {
+    for event in [Event::ClientGone, Event::Cancel { by: "ada".into() }] {
+        let steps: [fn(&mut Rig); 4] = [
+            |_| {},
+            |r| _ = r.on(Event::SetupDone),
+            |r| _ = r.up(),
+            |r| _ = r.up().stage("dhcp").say("farmgate.stage=userspace\n"),
+        ];
+        for step in steps {
+            let mut rig = rig("");
+            step(&mut rig);
+            let outcome = rig.on(event.clone()).end();
+            assert_eq!((outcome.status, outcome.cause), (JobStatus::Incomplete, Cause::Cancelled));
+        }
+    }
+}
+
+#[test]
+fn trouble_with_tidying_up_is_told_but_does_not_turn_the_verdict() {
+    let mut failed = rig(ENDS);
+    failed.up().say("GOOD END\n").on(Event::TeardownFailed { message: "the port stays on".into() });
+    let mut late = rig(ENDS);
+    late.up().say("GOOD END\n").wait(5400.0).fire(TimerId::InfraTeardown);
+    for (rig, text) in [(failed, "the port stays on"), (late, "too long")] {
+        let outcome = rig.run.outcome().unwrap();
+        assert_eq!(outcome.status, JobStatus::Pass);
+        assert!(outcome.summary.contains(text), "{}", outcome.summary);
+        assert_eq!(rig.actions.last(), Some(&Action::Finish(outcome.clone())));
+    }
+}
+
+#[test]
+fn timers_that_ran_out_before_an_event_fire_before_it() {
+    let mut rig = rig(&format!("{ENDS}\ntimeouts: {{console_activity: {{seconds: 10, retries: 1}}}}"));
+    rig.up().say("GOOD\n").wait(11.0).say("END\n");
+    assert_eq!(rig.run.phase(), Phase::PoweringOn, "the end came after the silence was too long");
+    rig.cycled();
+    // At the very time both happen, the console wins.
+    rig.say("GOOD\n").wait(10.0).say("END\n");
+    assert_eq!(rig.end().status, JobStatus::Pass);
+}
+
+#[test]
+fn a_machine_faster_than_its_port_is_not_forgotten() {
+    let mut rig = rig_with("", Some(Duration::from_secs(4)));
+    rig.on(Event::SetupDone).stage("kernel").on(Event::PowerOff).stage("dhcp").on(Event::PowerOn);
+    assert_eq!(rig.run.phase(), Phase::Booting);
+    let stages: Vec<_> = rig.told(302).iter().map(|c| c.metadata["stage"].clone()).collect();
+    assert_eq!(stages, [json!("dhcp")], "a stage from before the machine was off is of the old boot");
+}
+
+#[test]
+fn a_restart_repeats_what_was_not_answered() {
+    let mut rig = rig("timeouts: {boot_cycle: {seconds: 9, retries: 3}}");
+    let short_of = |rig: &Rig| rig.run.resume().iter().map(|a| short(a, rig.now)).collect::<Vec<_>>();
+    assert_eq!(short_of(&rig), ["arm overall 21600", "arm infra_setup 5400", "prepare Start"]);
+    rig.on(Event::SetupDone);
+    assert_eq!(short_of(&rig), ["arm overall 21600", "plan Start", "cycle"]);
+    rig.cycled();
+    assert_eq!(short_of(&rig), ["arm overall 21600", "arm boot_cycle 9", "plan Start"]);
+    rig.on(Event::ClientGone);
+    assert_eq!(short_of(&rig), ["arm infra_teardown 5400", "off"]);
+    rig.on(Event::TeardownDone);
+    assert!(short_of(&rig).is_empty());
+}
+
+#[test]
+fn a_line_without_end_and_a_flood_of_matches_are_bounded_and_said() {
+    let mut rig = rig(ENDS);
+    rig.up();
+    rig.on(Event::Console { bytes: &[b'x'; 200_000] });
+    assert_eq!(rig.told(0).len(), 1);
+    let flood = "ODD\n".repeat(11_000);
+    rig.say(&flood);
+    assert_eq!((rig.told(401).len(), rig.told(0).len()), (10_000, 2));
+    rig.on(Event::Console { bytes: format!("ODD{}\n", "y".repeat(10_000)).as_bytes() });
+    assert_eq!(rig.say("GOOD END\n").end().status, JobStatus::Warn);
+}
+
+#[test]
+fn the_verdict_is_told_before_the_run_finishes() {
+    let mut rig = rig("timeouts: {overall: {seconds: 5}}");
+    rig.up().stage("script").wait(5.0).fire(TimerId::Overall);
+    rig.end();
+    let verdict = &rig.told(500)[0].metadata;
+    assert_eq!(verdict["status"], json!("INCOMPLETE"));
+    assert_eq!((&verdict["cause"], &verdict["timeout"]), (&json!("timeout"), &json!("overall")));
+    assert_eq!(verdict["attempts"][0]["last_stage"], json!("script"));
+}

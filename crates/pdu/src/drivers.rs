@@ -1,0 +1,133 @@
+//! The table of drivers. A new driver is one file below this module and one line in [`drivers`].
+
+mod dummy;
+mod vpdu;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::Driver;
+
+/// The settings of a PDU in the farm file cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no such driver.
+    #[error("there is no PDU driver {name:?}; {hint}")]
+    UnknownDriver {
+        /// As written.
+        name: String,
+        /// The nearest names, or all.
+        hint: String,
+    },
+    /// The driver does not understand its `config`.
+    #[error("the config of PDU driver {driver} is wrong: {what}")]
+    Settings {
+        /// Name of the driver.
+        driver: &'static str,
+        /// What is wrong and what it should be.
+        what: String,
+    },
+}
+
+type Make = fn(&Value) -> Result<Box<dyn Driver>, ConfigError>;
+
+/// How to make one kind of driver.
+#[derive(Debug, Clone, Copy)]
+pub struct Factory {
+    /// What `driver:` says in the farm file.
+    pub name: &'static str,
+    /// One line for people: which devices, and the keys of `config`.
+    pub help: &'static str,
+    make: Make,
+}
+
+impl Factory {
+    /// Makes a driver from the `config` of the farm file. Contacts nobody.
+    ///
+    /// # Errors
+    /// [`ConfigError::Settings`]: a key is missing, unknown or of the wrong kind.
+    pub fn make(&self, config: &Value) -> Result<Box<dyn Driver>, ConfigError> {
+        (self.make)(config)
+    }
+
+    /// Whether [`make`](Self::make) would succeed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self, config: &Value) -> Result<(), ConfigError> {
+        self.make(config).map(drop)
+    }
+}
+
+/// Every driver, sorted by name.
+pub fn drivers() -> &'static [Factory] {
+    const { &[dummy::FACTORY, vpdu::FACTORY] }
+}
+
+/// Makes a driver by name. Contacts nobody.
+///
+/// # Errors
+/// The name is unknown (the error names the nearest ones), or the config is wrong.
+pub fn make(driver: &str, config: &Value) -> Result<Box<dyn Driver>, ConfigError> {
+    match drivers().iter().find(|factory| factory.name == driver) {
+        Some(factory) => factory.make(config),
+        None => Err(ConfigError::UnknownDriver { name: driver.to_owned(), hint: hint(driver) }),
+    }
+}
+
+fn hint(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let near: Vec<_> = drivers().iter().map(|f| f.name).filter(|n| distance(&lower, n) <= 2).collect();
+    if near.is_empty() {
+        let all: Vec<_> = drivers().iter().map(|f| f.name).collect();
+        format!("known are {}", all.join(", "))
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    }
+}
+
+/// Number of letters to insert, remove or exchange (Levenshtein). Names are short; a longer text is just far away.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().take(64).enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let exchange = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = exchange.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Reads the `config` of a driver into its own type.
+fn settings<T: DeserializeOwned>(driver: &'static str, config: &Value) -> Result<T, ConfigError> {
+    serde_json::from_value(config.clone())
+        .map_err(|error| ConfigError::Settings { driver, what: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_names_are_unique() {
+        assert!(drivers().windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+
+    #[test]
+    fn an_unknown_driver_is_answered_with_the_nearest_name() {
+        let error = make("VPDU", &Value::Null).err().unwrap();
+        assert_eq!(error.to_string(), "there is no PDU driver \"VPDU\"; did you mean vpdu?");
+        let error = make("toaster", &Value::Null).err().unwrap();
+        assert_eq!(error.to_string(), "there is no PDU driver \"toaster\"; known are dummy, vpdu");
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_named_with_what_is_expected() {
+        let error = make("vpdu", &serde_json::json!({"hostnam": "x:1"})).err().unwrap().to_string();
+        assert!(error.contains("hostnam") && error.contains("`hostname`"), "{error}");
+    }
+}
