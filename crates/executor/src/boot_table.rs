@@ -1,0 +1,209 @@
+//! Who boots what: the table that BOOTS asks (its `BootDirectory`), filled from the farm file and by the runs. A
+//! machine without a run of its own boots the default kernel and initramfs, which register it.
+
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{PoisonError, RwLock},
+};
+
+use farmgate_boots::{BootDirectory, BootPlan, Content, Reservation, ScriptRequest, Sighting, Stage};
+use farmgate_protocol::{DutId, MacAddress};
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+
+use crate::events::EventLog;
+
+/// Sightings that a run has not read yet. A machine that asks more often than that is not told apart any better.
+const SIGHTINGS_WAITING: usize = 256;
+
+/// What everyone boots who is not told otherwise.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// `BOOTS_DEFAULT_KERNEL`.
+    pub kernel: Option<PathBuf>,
+    /// `BOOTS_DEFAULT_INITRD`.
+    pub initrd: Option<PathBuf>,
+    /// `BOOTS_DEFAULT_CMDLINE`.
+    pub cmdline: String,
+}
+
+#[derive(Default)]
+struct Client {
+    dut: Option<DutId>,
+    address: Option<Ipv4Addr>,
+    host_name: Option<String>,
+    plan: Option<BootPlan>,
+    watcher: Option<mpsc::Sender<Sighting>>,
+}
+
+/// The table.
+pub struct BootTable {
+    clients: RwLock<HashMap<MacAddress, Client>>,
+    defaults: Defaults,
+    events: EventLog,
+}
+
+impl BootTable {
+    /// An empty table: everybody is a stranger.
+    pub fn new(defaults: Defaults, events: EventLog) -> Self {
+        Self { clients: RwLock::new(HashMap::new()), defaults, events }
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<MacAddress, Client>> {
+        self.clients.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<MacAddress, Client>> {
+        self.clients.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The known machines, from the farm file. Plans and watchers of runs stay.
+    pub fn set_machines(&self, machines: Vec<(MacAddress, DutId, Option<Ipv4Addr>, String)>) {
+        let mut clients = self.write();
+        for client in clients.values_mut() {
+            *client = Client { plan: client.plan.take(), watcher: client.watcher.take(), ..Client::default() };
+        }
+        for (mac, dut, address, host_name) in machines {
+            let client = clients.entry(mac).or_default();
+            client.dut = Some(dut);
+            client.address = address;
+            client.host_name = Some(host_name);
+        }
+        clients.retain(|_, c| c.dut.is_some() || c.plan.is_some() || c.watcher.is_some());
+    }
+
+    /// Watches what a machine does, for a run. The watch ends when the receiver is dropped.
+    pub fn watch(&self, mac: MacAddress) -> mpsc::Receiver<Sighting> {
+        let (sender, receiver) = mpsc::channel(SIGHTINGS_WAITING);
+        self.write().entry(mac).or_default().watcher = Some(sender);
+        receiver
+    }
+
+    /// What a machine boots from now on; None: the default.
+    pub fn set_plan(&self, mac: MacAddress, plan: Option<BootPlan>) {
+        self.write().entry(mac).or_default().plan = plan;
+    }
+
+    /// Whose fixed address that is.
+    pub fn mac_at(&self, address: Ipv4Addr) -> Option<MacAddress> {
+        self.read().iter().find(|(_, c)| c.address == Some(address)).map(|(mac, _)| *mac)
+    }
+
+    /// The settings that apply where a job says nothing.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
+    fn default_plan(&self, console_id: String) -> Result<BootPlan, String> {
+        let kernel = self.defaults.kernel.clone().ok_or("the gateway has no default kernel: set BOOTS_DEFAULT_KERNEL")?;
+        if !kernel.is_file() {
+            return Err(format!("the default kernel {} does not exist: see BOOTS_DEFAULT_KERNEL", kernel.display()));
+        }
+        let initrds = self.defaults.initrd.iter().cloned().map(Content::File).collect();
+        Ok(BootPlan { console_id, kernel: Content::File(kernel), initrds, cmdline: self.defaults.cmdline.clone() })
+    }
+}
+
+impl BootDirectory for BootTable {
+    fn reservation(&self, mac: MacAddress) -> Option<Reservation> {
+        let clients = self.read();
+        let client = clients.get(&mac)?;
+        Some(Reservation { address: client.address?, host_name: client.host_name.clone() })
+    }
+
+    fn is_reserved(&self, address: Ipv4Addr) -> bool {
+        self.read().values().any(|c| c.address == Some(address))
+    }
+
+    fn plan(&self, mac: MacAddress, _request: &ScriptRequest) -> Result<BootPlan, String> {
+        let (plan, id) = {
+            let clients = self.read();
+            let client = clients.get(&mac);
+            (client.and_then(|c| c.plan.clone()), client.and_then(|c| c.dut.clone()))
+        };
+        match plan {
+            Some(plan) => Ok(plan),
+            None => self.default_plan(id.map_or_else(|| mac.to_string(), |id| id.to_string())),
+        }
+    }
+
+    fn saw(&self, sighting: Sighting) {
+        let (dut, watcher) = {
+            let clients = self.read();
+            let client = clients.get(&sighting.mac);
+            (client.and_then(|c| c.dut.clone()), client.and_then(|c| c.watcher.clone()))
+        };
+        let dut = dut.unwrap_or_else(|| DutId::from(sighting.mac));
+        let (stage, text) = describe(&sighting.stage);
+        let mut details = Map::new();
+        details.insert("stage".to_owned(), Value::from(stage));
+        self.events.emit(Some(&dut), "boot", format!("{}: {text}", sighting.mac), details);
+        if let Some(watcher) = watcher {
+            // Full: the run has plenty to read already.
+            let _ = watcher.try_send(sighting);
+        }
+    }
+}
+
+/// The word for programs and the words for people of a stage.
+pub(crate) fn describe(stage: &Stage) -> (&'static str, String) {
+    match stage {
+        Stage::DhcpDiscover { client } => ("dhcp", format!("asks for an address ({client})")),
+        Stage::DhcpAck { address } => ("dhcp-ack", format!("has the address {address}")),
+        Stage::TftpStart { file } => ("tftp", format!("fetches {file} over TFTP")),
+        Stage::TftpDone { file, bytes } => ("tftp-done", format!("has {file} ({bytes} bytes)")),
+        Stage::Script => ("script", "got its iPXE script".to_owned()),
+        Stage::FileStart { file, bytes } if file == "kernel" => ("kernel", format!("fetches the kernel ({bytes} bytes)")),
+        Stage::FileStart { file, bytes } => ("initrd", format!("fetches the {file} ({bytes} bytes)")),
+        Stage::FileDone { file, .. } if file == "kernel" => ("kernel-done", "has the kernel".to_owned()),
+        Stage::FileDone { file, .. } => ("initrd-done", format!("has the {file}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mac(n: u8) -> MacAddress {
+        MacAddress([0x52, 0x54, 0, 0x11, 0x22, n])
+    }
+    fn table() -> BootTable {
+        let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        BootTable::new(
+            Defaults { kernel: Some(here), initrd: None, cmdline: "register".into() },
+            EventLog::default(),
+        )
+    }
+    fn ask(t: &BootTable, n: u8) -> Result<BootPlan, String> {
+        t.plan(mac(n), &ScriptRequest { platform: None, buildarch: None })
+    }
+
+    #[test]
+    fn a_stranger_and_a_machine_without_a_run_boot_the_default() {
+        let t = table();
+        assert_eq!(ask(&t, 9).unwrap().console_id, mac(9).to_string());
+        t.set_machines(vec![(mac(1), DutId::new("gfx9").unwrap(), None, "f-gfx9-1".into())]);
+        let plan = ask(&t, 1).unwrap();
+        assert_eq!((plan.console_id.as_str(), plan.cmdline.as_str()), ("gfx9", "register"));
+    }
+
+    #[test]
+    fn an_edit_of_the_farm_file_does_not_take_a_runs_plan_away() {
+        let t = table();
+        let plan = BootPlan { cmdline: "job".into(), ..ask(&t, 1).unwrap() };
+        t.set_plan(mac(1), Some(plan));
+        t.set_machines(vec![(mac(1), DutId::from(mac(1)), Some(Ipv4Addr::new(10, 42, 0, 7)), "f-x-1".into())]);
+        assert_eq!(ask(&t, 1).unwrap().cmdline, "job");
+        assert!(t.is_reserved(Ipv4Addr::new(10, 42, 0, 7)));
+        t.set_plan(mac(1), None);
+        assert_eq!(ask(&t, 1).unwrap().cmdline, "register");
+    }
+
+    #[test]
+    fn a_gateway_without_a_kernel_says_which_setting_is_missing() {
+        let t = BootTable::new(Defaults { kernel: None, initrd: None, cmdline: String::new() }, EventLog::default());
+        assert!(ask(&t, 1).unwrap_err().contains("BOOTS_DEFAULT_KERNEL"));
+    }
+}

@@ -1,0 +1,63 @@
+//! What the executor is told at its start. The daemon makes it from its settings.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde_json::{Map, Value};
+
+use crate::boot_table::Defaults;
+
+/// A job template of the gateway's own, or the file that a setting puts in its place.
+#[derive(Debug, Clone)]
+pub struct BuiltinJob {
+    /// Where it came from, for messages.
+    pub name: String,
+    /// The template.
+    pub text: String,
+}
+
+/// Settings of the executor.
+#[derive(Debug, Clone)]
+pub struct ExecutorConfig {
+    /// `FARM_NAME`.
+    pub farm_name: String,
+    /// What boots a machine to register it.
+    pub registration_job: BuiltinJob,
+    /// What boots a machine in the training and the quick check.
+    pub bootloop_job: BuiltinJob,
+    /// Boots in a training.
+    pub boot_count: u32,
+    /// Boots that must pass.
+    pub qualifying_boot_count: u32,
+    /// Wait before a failed registration is tried again.
+    pub registration_retrial_delay: Duration,
+    /// Whether a machine in service is booted once when the gateway starts.
+    pub quick_check: bool,
+    /// Kernel for whoever is not told otherwise.
+    pub default_kernel: Option<PathBuf>,
+    /// Initramfs for whoever is not told otherwise.
+    pub default_initrd: Option<PathBuf>,
+    /// Kernel command line for whoever is not told otherwise.
+    pub default_cmdline: String,
+    /// Folder of downloaded artifacts.
+    pub artifact_cache: PathBuf,
+    /// Template variables of all jobs (`EXECUTOR_JOB__X`, `minio_url`).
+    pub job_variables: Map<String, Value>,
+    /// `host:port` of the vPDU; adds a PDU named `VPDU`.
+    pub vpdu_endpoint: Option<String>,
+    /// Host name or address that `logs_endpoint` names.
+    pub console_host: String,
+}
+
+impl ExecutorConfig {
+    /// What BOOTS serves where nothing else is said.
+    pub fn boot_defaults(&self) -> Defaults {
+        Defaults {
+            kernel: self.default_kernel.clone(),
+            initrd: self.default_initrd.clone(),
+            cmdline: self.default_cmdline.clone(),
+        }
+    }
+}
+
+/// Name of the PDU that [`ExecutorConfig::vpdu_endpoint`] adds.
+pub const VPDU_NAME: &str = "VPDU";

@@ -1,0 +1,623 @@
+//! The task of one DUT: the only one that changes its state. It asks [`crate::life`] where the DUT stands, boots it
+//! for training and quick checks as [`crate::training`] says, runs one job at a time on it, and takes intents from
+//! everybody else.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use farmgate_job::{Job, Phase, Source, Variables};
+use farmgate_mars::{DutChange, DutEntry, Mars};
+use farmgate_protocol::{
+    DutId, JobStatus, Timestamp,
+    dut::{Dut, DutPort, DutState, LogsEndpoint, Training, TrainingState},
+};
+use farmgate_salad::{ConsoleOffset, Salad};
+use serde_json::Map;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    artifacts::ArtifactCache,
+    boot_table::BootTable,
+    client::RunClient,
+    config::{BuiltinJob, ExecutorConfig},
+    error::ExecutorError,
+    events::EventLog,
+    life::{Memory, Standing, standing},
+    pdus::Pdus,
+    run::{Command, RunContext, RunReport, drive},
+    training::{Drill, Round, Step},
+};
+
+/// What all DUT tasks share.
+pub(crate) struct Shared {
+    pub config: ExecutorConfig,
+    pub mars: Arc<Mars>,
+    pub pdus: Arc<Pdus>,
+    pub salad: Salad,
+    pub boots: Arc<BootTable>,
+    pub artifacts: Arc<ArtifactCache>,
+    pub events: EventLog,
+    /// Bounds the quick checks that run at once: a farm that starts must not blow a fuse.
+    pub quick_checks: Arc<Semaphore>,
+    pub runs: std::sync::atomic::AtomicU64,
+    pub shutdown: CancellationToken,
+}
+
+/// A job for this DUT, checked and resolved.
+pub(crate) struct JobStart {
+    pub run: u64,
+    pub job: Job,
+    pub variables: Arc<Variables>,
+    pub from: ConsoleOffset,
+    pub client: RunClient,
+}
+
+/// What others ask of a DUT's task.
+pub(crate) enum Intent {
+    /// Its entry in the farm file, or its full name, changed, or the PDUs did.
+    Entry { entry: Arc<DutEntry>, full_name: String },
+    /// Run a job; the job comes back if the DUT is not free.
+    Start(Box<JobStart>, oneshot::Sender<Result<(), Box<JobStart>>>),
+    /// End the job that runs.
+    Cancel { by: String, reply: oneshot::Sender<Result<(), ExecutorError>> },
+    /// Boot it once to see that it works.
+    QuickCheck { reply: oneshot::Sender<Result<(), ExecutorError>> },
+    /// Is a quick check due or running?
+    QuickCheckDue { reply: oneshot::Sender<bool> },
+    /// Try again to qualify.
+    Retrain,
+    /// The console log of a training loop.
+    TrainingLog { index: usize, reply: oneshot::Sender<Option<Range<ConsoleOffset>>> },
+}
+
+/// Handle to a DUT's task.
+#[derive(Clone)]
+pub(crate) struct DutHandle {
+    pub intents: mpsc::Sender<Intent>,
+    pub shown: watch::Receiver<Dut>,
+    pub stop: CancellationToken,
+}
+
+/// What the DUT does at the moment.
+struct Activity {
+    kind: Kind,
+    commands: mpsc::Sender<Command>,
+    phase: watch::Receiver<Phase>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Job,
+    Registration,
+    TrainingBoot,
+    QuickCheck,
+}
+
+struct DutTask {
+    shared: Arc<Shared>,
+    id: DutId,
+    entry: Arc<DutEntry>,
+    full_name: String,
+    memory: Memory,
+    round: Option<Round>,
+    retry_at: Option<Instant>,
+    logs: Vec<Range<ConsoleOffset>>,
+    activity: Option<Activity>,
+    running: JoinSet<Option<RunReport>>,
+    shown: watch::Sender<Dut>,
+}
+
+/// Starts the task of a DUT.
+pub(crate) fn spawn(
+    tasks: &mut JoinSet<()>,
+    shared: Arc<Shared>,
+    id: DutId,
+    entry: Arc<DutEntry>,
+    full_name: String,
+) -> DutHandle {
+    let (intents, inbox) = mpsc::channel(64);
+    let memory = Memory {
+        quick_check_due: shared.config.quick_check && entry.ready_for_service,
+        ..Memory::default()
+    };
+    let host = shared.config.console_host.clone();
+    let first = Standing { state: DutState::Unknown, reason: "the gateway is starting".to_owned() };
+    let (shown, watched) =
+        watch::channel(describe(&id, &entry, &full_name, &first, Timestamp::now(), Training::default(), host));
+    let stop = shared.shutdown.child_token();
+    let task = DutTask {
+        shared,
+        id,
+        entry,
+        full_name,
+        memory,
+        round: None,
+        retry_at: None,
+        logs: Vec::new(),
+        activity: None,
+        running: JoinSet::new(),
+        shown,
+    };
+    tasks.spawn(task.live(inbox, stop.clone()));
+    DutHandle { intents, shown: watched, stop }
+}
+
+impl DutTask {
+    async fn live(mut self, mut inbox: mpsc::Receiver<Intent>, stop: CancellationToken) {
+        self.switch_off_left_on().await;
+        loop {
+            self.advance().await;
+            self.show();
+            let phase = self.activity.as_mut().map(|a| &mut a.phase);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                intent = inbox.recv() => match intent {
+                    Some(intent) => self.intent(intent),
+                    None => break,
+                },
+                Some(ended) = self.running.join_next() => {
+                    let report = ended.unwrap_or_else(|error| {
+                        tracing::error!(dut = %self.id, %error, "a run ended by a bug");
+                        None
+                    });
+                    self.run_ended(report).await;
+                }
+                () = changed(phase) => {}
+                () = sleep_until(self.retry_at) => {
+                    self.retry_at = None;
+                    if let Some(round) = &mut self.round {
+                        round.retry_registration();
+                    }
+                }
+            }
+        }
+        self.stop_running().await;
+    }
+
+    /// Ends what runs, within bounds: the port must not stay on without a run.
+    async fn stop_running(&mut self) {
+        if let Some(activity) = self.activity.take() {
+            // The run may be ending by itself: then there is nobody to tell.
+            let _ = activity.commands.try_send(Command::Cancel { by: "the gateway stops".to_owned() });
+            if tokio::time::timeout(Duration::from_secs(8), self.running.join_next()).await.is_err() {
+                tracing::warn!(dut = %self.id, "a run did not end in time; its port may be on");
+            }
+        }
+    }
+
+    /// A port of ours that is on while no run uses it was left on by a gateway that died.
+    async fn switch_off_left_on(&self) {
+        if standing(&self.entry, &Memory { pdu_known: true, ..Memory::default() }).state == DutState::WaitForConfig
+            || self.entry.is_retired
+            || !self.entry.ready_for_service
+        {
+            return; // not ours yet, or a training follows, which begins with OFF
+        }
+        if let Some((pdu, port)) = self.power() {
+            match tokio::time::timeout(Duration::from_secs(10), pdu.off(&port)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(dut = %self.id, %error, "cannot switch off"),
+                Err(_) => tracing::warn!(dut = %self.id, "cannot switch off: the PDU does not answer"),
+            }
+        }
+    }
+
+    fn power(&self) -> Option<(farmgate_pdu::PduHandle, farmgate_protocol::PortId)> {
+        let pdu = self.shared.pdus.get(self.entry.pdu.as_deref()?)?;
+        Some((pdu, self.entry.pdu_port_id.clone()?))
+    }
+
+    fn standing(&mut self) -> Standing {
+        self.memory.pdu_known = self.power().is_some();
+        standing(&self.entry, &self.memory)
+    }
+
+    /// Starts what the DUT's standing asks for, if nothing runs.
+    async fn advance(&mut self) {
+        let standing = self.standing();
+        if let Some(activity) = &self.activity {
+            let fits = match activity.kind {
+                Kind::Job => true, // a job runs to its end, whatever the file says meanwhile
+                Kind::Registration | Kind::TrainingBoot => standing.state == DutState::Training,
+                Kind::QuickCheck => standing.state == DutState::QuickCheck,
+            };
+            if !fits {
+                // Full: it has been told already.
+                let _ = activity.commands.try_send(Command::Cancel { by: "a change of the farm file".to_owned() });
+            }
+            return;
+        }
+        match standing.state {
+            DutState::Training => self.train().await,
+            DutState::QuickCheck => {
+                self.round = None;
+                let template = self.shared.config.bootloop_job.clone();
+                self.boot(Kind::QuickCheck, &template).await;
+            }
+            _ => {
+                self.retry_at = None;
+                if standing.state != DutState::Idle {
+                    self.round = None;
+                }
+            }
+        }
+    }
+
+    async fn train(&mut self) {
+        let config = &self.shared.config;
+        let drill = Drill {
+            boots: config.boot_count,
+            qualifying: config.qualifying_boot_count,
+            registration_delay: config.registration_retrial_delay,
+        };
+        if self.round.is_none() {
+            self.logs.clear();
+        }
+        let step = self.round.get_or_insert_with(|| Round::new(drill)).next();
+        match step {
+            Step::Register => {
+                let template = self.shared.config.registration_job.clone();
+                self.boot(Kind::Registration, &template).await;
+            }
+            Step::Boot(_) => {
+                let template = self.shared.config.bootloop_job.clone();
+                self.boot(Kind::TrainingBoot, &template).await;
+            }
+            Step::WaitThenRegister(delay) => {
+                if self.retry_at.is_none() {
+                    self.retry_at = Some(Instant::now() + delay);
+                }
+            }
+            Step::Qualified => {
+                let summary = self.round.as_ref().map(Round::summary).unwrap_or_default();
+                self.emit("training", format!("{} qualified: {summary}", self.full_name));
+                let change = DutChange { ready_for_service: Some(true), ..DutChange::default() };
+                match self.shared.mars.update_dut(&self.id, change).await {
+                    Ok(farm) => {
+                        if let Some(entry) = farm.duts.get(&self.id) {
+                            self.entry = Arc::new(entry.clone());
+                        }
+                    }
+                    Err(error) => {
+                        self.memory.borked = Some(format!("it qualified, but the farm file cannot be written: {error}"));
+                    }
+                }
+            }
+            Step::Failed => {
+                let summary = self.round.as_ref().map(Round::summary).unwrap_or_default();
+                self.emit("training", format!("{} did not qualify: {summary}", self.full_name));
+                self.memory.borked = Some(format!("it did not qualify: {summary}; activate it to train it again"));
+            }
+        }
+    }
+
+    /// Starts a boot of the gateway's own.
+    async fn boot(&mut self, kind: Kind, template: &BuiltinJob) {
+        let dut = self.shown.borrow().clone();
+        let mut variables = Variables::for_dut(&dut, &self.shared.config.farm_name);
+        for (name, value) in &self.shared.config.job_variables {
+            variables = variables.set(name, value.clone());
+        }
+        let source = Source { name: &template.name, text: &template.text };
+        let job = match farmgate_job::resolve(&source, &variables) {
+            Ok(job) => job,
+            Err(error) => {
+                self.memory.borked = Some(format!("the gateway's job template is wrong: {error}"));
+                self.memory.quick_check_due = false;
+                return;
+            }
+        };
+        let from = match self.shared.salad.end(self.id.as_str()).await {
+            Ok(from) => from,
+            Err(error) => {
+                tracing::error!(dut = %self.id, %error, "consoles are away: waiting");
+                self.retry_at = Some(Instant::now() + Duration::from_secs(5));
+                return;
+            }
+        };
+        let run = self.shared.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let words = match kind {
+            Kind::Registration => "training: boots to register itself".to_owned(),
+            Kind::QuickCheck => "quick check: boots once".to_owned(),
+            _ => format!("training: boot {} of {}", self.logs.len() + 1, self.shared.config.boot_count),
+        };
+        self.emit("training", words);
+        self.start(kind, run, (job, Arc::new(variables)), from, None);
+    }
+
+    fn start(
+        &mut self,
+        kind: Kind,
+        run: u64,
+        (job, variables): (Job, Arc<Variables>),
+        from: ConsoleOffset,
+        client: Option<RunClient>,
+    ) {
+        let Some((pdu, port)) = self.power() else { return };
+        let Some(mac) = self.entry.mac_address else { return };
+        let context = RunContext {
+            dut: self.id.clone(),
+            mac,
+            pdu,
+            port,
+            min_off: Duration::try_from_secs_f64(self.entry.pdu_off_delay).unwrap_or_default(),
+            salad: self.shared.salad.clone(),
+            boots: Arc::clone(&self.shared.boots),
+            artifacts: Arc::clone(&self.shared.artifacts),
+            variables,
+            events: self.shared.events.clone(),
+        };
+        let learned = self.entry.firmware_boot_time.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let (commands, orders) = mpsc::channel(4);
+        let (phase_in, phase) = watch::channel(Phase::Setup);
+        let permits = Arc::clone(&self.shared.quick_checks);
+        self.running.spawn(async move {
+            // Closed never; if it were, quick checks would run unbounded rather than not at all.
+            let _permit = if kind == Kind::QuickCheck { permits.acquire_owned().await.ok() } else { None };
+            Some(drive(context, run, job, learned, from, client, orders, phase_in).await)
+        });
+        self.activity = Some(Activity { kind, commands, phase });
+    }
+
+    async fn run_ended(&mut self, report: Option<RunReport>) {
+        let Some(activity) = self.activity.take() else { return };
+        let Some(report) = report else {
+            self.memory.borked = Some("a run on it ended by a bug of the gateway: see its log".to_owned());
+            if let Some((pdu, port)) = self.power() {
+                // The run could not do it any more. A failure is in the PDU's own state and log.
+                let _ = pdu.off(&port).await;
+            }
+            return;
+        };
+        let status = report.outcome.status;
+        let passed = status == JobStatus::Pass;
+        match activity.kind {
+            Kind::Job => {}
+            Kind::Registration => {
+                if !passed {
+                    let text = format!("the registration failed: {}", report.outcome.summary);
+                    self.emit("training", text);
+                }
+                if let Some(round) = &mut self.round {
+                    round.registration_ended(passed);
+                }
+            }
+            Kind::TrainingBoot => {
+                self.logs.push(report.console.clone());
+                if let Some(round) = &mut self.round {
+                    round.boot_ended(status, report.elapsed, report.outcome.summary.clone());
+                }
+                let text = format!("training: boot {} ended: {status}", self.logs.len());
+                self.emit("training", text);
+            }
+            Kind::QuickCheck => {
+                self.memory.quick_check_due = false;
+                if !passed {
+                    self.quick_check_failed(&report.outcome.summary).await;
+                }
+            }
+        }
+        if let Some(line) = report.unfit {
+            self.leave_service(&format!("its console said that it is unfit: {}", line.trim_end())).await;
+        }
+    }
+
+    async fn quick_check_failed(&mut self, why: &str) {
+        self.leave_service(&format!("its quick check failed: {why}")).await;
+    }
+
+    /// Out of service until it has qualified again.
+    async fn leave_service(&mut self, why: &str) {
+        self.emit("training", format!("{} leaves service: {why}", self.full_name));
+        let change = DutChange { ready_for_service: Some(false), ..DutChange::default() };
+        match self.shared.mars.update_dut(&self.id, change).await {
+            Ok(farm) => {
+                if let Some(entry) = farm.duts.get(&self.id) {
+                    self.entry = Arc::new(entry.clone());
+                }
+            }
+            Err(error) => self.memory.borked = Some(format!("{why}; and the farm file cannot be written: {error}")),
+        }
+    }
+
+    fn intent(&mut self, intent: Intent) {
+        match intent {
+            Intent::Entry { entry, full_name } => self.entry_changed(entry, full_name),
+            Intent::Start(start, reply) => self.start_job(start, reply),
+            Intent::Cancel { by, reply } => {
+                // The asker may be gone: then it does not matter to it.
+                let _ = reply.send(self.cancel(by));
+            }
+            Intent::QuickCheck { reply } => {
+                let _ = reply.send(self.queue_quick_check());
+            }
+            Intent::QuickCheckDue { reply } => {
+                let _ = reply.send(self.memory.quick_check_due);
+            }
+            Intent::Retrain => {
+                self.memory.borked = None;
+                self.memory.quick_check_due = self.entry.ready_for_service;
+            }
+            Intent::TrainingLog { index, reply } => {
+                let _ = reply.send(self.logs.get(index).cloned());
+            }
+        }
+    }
+
+    fn entry_changed(&mut self, entry: Arc<DutEntry>, full_name: String) {
+        let rewired = (&entry.pdu, &entry.pdu_port_id) != (&self.entry.pdu, &self.entry.pdu_port_id);
+        let demoted = self.entry.ready_for_service && !entry.ready_for_service;
+        if rewired || demoted {
+            // Another outlet, or a person's wish: what was found out before is void.
+            self.memory.borked = None;
+            self.round = None;
+        }
+        self.entry = entry;
+        self.full_name = full_name;
+    }
+
+    fn start_job(&mut self, start: Box<JobStart>, reply: oneshot::Sender<Result<(), Box<JobStart>>>) {
+        if self.activity.is_some() || self.standing().state != DutState::Idle {
+            // A submitter that is gone has no use for its job either.
+            let _ = reply.send(Err(start));
+            return;
+        }
+        let JobStart { run, job, variables, from, client } = *start;
+        self.emit("run", format!("job {run} starts on {}", self.full_name));
+        self.start(Kind::Job, run, (job, variables), from, Some(client));
+        let _ = reply.send(Ok(()));
+    }
+
+    fn cancel(&mut self, by: String) -> Result<(), ExecutorError> {
+        match &self.activity {
+            Some(activity) if activity.kind == Kind::Job => {
+                // Full: it has been told already.
+                let _ = activity.commands.try_send(Command::Cancel { by });
+                Ok(())
+            }
+            _ => Err(self.wrong_state("no job runs on it")),
+        }
+    }
+
+    fn queue_quick_check(&mut self) -> Result<(), ExecutorError> {
+        if self.entry.is_retired || !self.entry.ready_for_service {
+            return Err(self.wrong_state("only a machine in service can be checked"));
+        }
+        self.memory.quick_check_due = true;
+        Ok(())
+    }
+
+    fn wrong_state(&self, why: &str) -> ExecutorError {
+        let state = self.shown.borrow().state.as_str();
+        ExecutorError::WrongState { dut: self.id.clone(), state, why: why.to_owned() }
+    }
+
+    fn emit(&self, kind: &str, text: impl Into<String>) {
+        self.shared.events.emit(Some(&self.id), kind, text, Map::new());
+    }
+
+    /// Publishes what the DUT is now.
+    fn show(&mut self) {
+        let mut now = self.standing();
+        if let Some(Activity { kind: Kind::Job, phase, .. }) = &self.activity {
+            now = match *phase.borrow() {
+                Phase::Setup => Standing { state: DutState::Queued, reason: "a job is being prepared".to_owned() },
+                phase => Standing { state: DutState::Running, reason: format!("a job runs: {}", words(phase)) },
+            };
+        }
+        let training = match &self.round {
+            Some(round) => round.report(self.activity.is_some() && now.state == DutState::Training),
+            None if now.state == DutState::QuickCheck => {
+                Training { state: TrainingState::QuickCheck, is_active: true, ..Training::default() }
+            }
+            None => Training::default(),
+        };
+        let before = self.shown.borrow();
+        let changed = before.state != now.state;
+        let since = if changed { Timestamp::now() } else { before.state_since };
+        let host = self.shared.config.console_host.clone();
+        let dut = describe(&self.id, &self.entry, &self.full_name, &now, since, training, host);
+        let differs = *before != dut;
+        drop(before);
+        if changed {
+            let mut details = Map::new();
+            details.insert("state".to_owned(), now.state.as_str().into());
+            let text = format!("{} is {}: {}", self.full_name, now.state, now.reason);
+            self.shared.events.emit(Some(&self.id), "state", text, details);
+        }
+        if differs {
+            self.shown.send_replace(dut);
+        }
+    }
+}
+
+fn words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Setup => "being prepared",
+        Phase::PoweringOn => "switching on",
+        Phase::Firmware => "in the firmware",
+        Phase::Booting => "booting over the network",
+        Phase::Session => "in its session",
+        Phase::Teardown => "cleaning up",
+        Phase::Done => "over",
+    }
+}
+
+fn describe(
+    id: &DutId,
+    entry: &DutEntry,
+    full_name: &str,
+    now: &Standing,
+    state_since: Timestamp,
+    training: Training,
+    host: String,
+) -> Dut {
+    let pdu = match (&entry.pdu, &entry.pdu_port_id) {
+        (Some(name), Some(port_id)) => Some(DutPort { name: name.clone(), port_id: port_id.clone() }),
+        _ => None,
+    };
+    Dut {
+        id: id.clone(),
+        state: now.state,
+        state_reason: now.reason.clone(),
+        state_since,
+        ready_for_service: entry.ready_for_service,
+        has_pdu_assigned: pdu.is_some(),
+        local_tty_device: entry.local_tty_device.clone(),
+        tags: entry.tags.clone(),
+        manual_tags: entry.manual_tags.clone(),
+        base_name: entry.base_name.clone(),
+        full_name: full_name.to_owned(),
+        mac_address: entry.mac_address,
+        ip_address: entry.ip_address,
+        is_retired: entry.is_retired,
+        training,
+        pdu,
+        pdu_off_delay: entry.pdu_off_delay,
+        firmware_boot_time: entry.firmware_boot_time,
+        boot_sequence_power: entry.boot_sequence_power.clone(),
+        comment: entry.comment.clone(),
+        logs_endpoint: LogsEndpoint { host, port: 0 },
+    }
+}
+
+async fn changed(phase: Option<&mut watch::Receiver<Phase>>) {
+    match phase {
+        Some(phase) => {
+            if phase.changed().await.is_err() {
+                // The run is over; its report follows.
+                std::future::pending::<()>().await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub fn example_dut(mac: &str, base_name: &str, number: u32) -> Dut {
+        let entry = DutEntry {
+            base_name: base_name.to_owned(),
+            tags: vec!["virtio:family:VIRTIO".to_owned()],
+            mac_address: Some(mac.parse().unwrap()),
+            ..DutEntry::default()
+        };
+        let now = Standing { state: DutState::Idle, reason: String::new() };
+        let name = format!("f-{base_name}-{number}");
+        let id = DutId::new(mac).unwrap();
+        describe(&id, &entry, &name, &now, Timestamp::default(), Training::default(), String::new())
+    }
+}

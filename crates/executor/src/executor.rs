@@ -1,0 +1,405 @@
+//! The executor as others see it: a handle to ask with, and the task that keeps one DUT task per entry of the farm
+//! file.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use farmgate_mars::{DutChange, DutEntry, Farm, Mars};
+use farmgate_protocol::{DutId, PortId, dut::Dut, pdu::Pdu};
+use farmgate_salad::{ConsoleOffset, Salad};
+use serde_json::{Map, Value};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    artifacts::ArtifactCache,
+    boot_table::BootTable,
+    config::ExecutorConfig,
+    dut::{DutHandle, Intent, Shared, spawn},
+    error::ExecutorError,
+    events::EventLog,
+    matching::nearest,
+    pdus::Pdus,
+    registration::{Caller, RegistrationReply, patch, plan},
+};
+
+/// Quick checks that run at once.
+const QUICK_CHECKS: usize = 4;
+
+/// What the executor is made of.
+pub struct Parts {
+    /// Settings.
+    pub config: ExecutorConfig,
+    /// The farm file.
+    pub mars: Arc<Mars>,
+    /// Consoles.
+    pub salad: Salad,
+    /// Who boots what; BOOTS asks it too.
+    pub boots: Arc<BootTable>,
+    /// What happened.
+    pub events: EventLog,
+    /// Ends everything.
+    pub shutdown: CancellationToken,
+}
+
+/// Handle to the executor.
+#[derive(Clone)]
+pub struct Executor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    duts: Mutex<BTreeMap<DutId, DutHandle>>,
+    keeper: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Executor {
+    /// Starts a task for each DUT of the farm file, and follows the file from then on.
+    ///
+    /// # Errors
+    /// The HTTP client for artifacts cannot be made.
+    pub fn start(parts: Parts) -> Result<Self, reqwest::Error> {
+        let Parts { config, mars, salad, boots, events, shutdown } = parts;
+        let artifacts = Arc::new(ArtifactCache::new(config.artifact_cache.clone())?);
+        let pdus = Arc::new(Pdus::new(config.vpdu_endpoint.clone(), events.clone(), shutdown.clone()));
+        let shared = Arc::new(Shared {
+            config,
+            mars,
+            pdus,
+            salad,
+            boots,
+            artifacts,
+            events,
+            quick_checks: Arc::new(Semaphore::new(QUICK_CHECKS)),
+            runs: std::sync::atomic::AtomicU64::new(0),
+            shutdown,
+        });
+        let inner = Arc::new(Inner { shared, duts: Mutex::new(BTreeMap::new()), keeper: Mutex::new(None) });
+        let keeper = tokio::spawn(keep_in_step(Arc::clone(&inner)));
+        *inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        Ok(Self { inner })
+    }
+
+    /// Waits until all DUT tasks have ended, after the shutdown was asked for.
+    pub async fn stopped(&self) {
+        let keeper = self.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper
+            && let Err(error) = keeper.await
+        {
+            tracing::error!(%error, "the executor ended by a bug");
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn handle(&self, id: &DutId) -> Option<DutHandle> {
+        self.inner.duts.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// All DUTs as they are now.
+    pub fn duts(&self) -> Vec<Dut> {
+        let duts = self.inner.duts.lock().unwrap_or_else(PoisonError::into_inner);
+        duts.values().map(|handle| handle.shown.borrow().clone()).collect()
+    }
+
+    /// A DUT by its id or full name.
+    ///
+    /// # Errors
+    /// There is none; the nearest names are in the text.
+    pub fn dut(&self, name: &str) -> Result<Dut, ExecutorError> {
+        let duts = self.duts();
+        if let Some(dut) = duts.iter().find(|d| d.id.as_str() == name || d.full_name == name) {
+            return Ok(dut.clone());
+        }
+        let names = duts.iter().flat_map(|d| [d.id.to_string(), d.full_name.clone()]);
+        Err(ExecutorError::UnknownDut { name: name.to_owned(), nearest: nearest(name, names) })
+    }
+
+    /// All PDUs as they are now.
+    pub fn pdus(&self) -> BTreeMap<String, Pdu> {
+        self.inner.shared.pdus.snapshot()
+    }
+
+    /// The event log.
+    pub fn events(&self) -> &EventLog {
+        &self.inner.shared.events
+    }
+
+    /// The consoles.
+    pub fn salad(&self) -> &Salad {
+        &self.inner.shared.salad
+    }
+
+    /// POST or PUT `dut/`: a machine registers itself, or an operator registers one. With `check` nothing changes.
+    ///
+    /// # Errors
+    /// Fields that the caller may not set, an unknown machine (check), or a farm file that cannot be written.
+    pub async fn register(
+        &self,
+        body: &Map<String, Value>,
+        caller: Caller,
+        check: bool,
+    ) -> Result<RegistrationReply, ExecutorError> {
+        let shared = &self.inner.shared;
+        let farm = shared.mars.farm().borrow().clone();
+        let planned = plan(&farm, body, caller, check)?;
+        let id = planned.reply.id.clone();
+        if let Some(change) = planned.change {
+            shared.mars.update_dut(&id, change).await?;
+            let what = if planned.reply.created { "registered: a new machine" } else { "registered again" };
+            let mut details = Map::new();
+            details.insert("registration".to_owned(), Value::Object(body.clone()));
+            shared.events.emit(Some(&id), "registered", format!("{id} {what}"), details);
+            self.wait_until_known(&id).await;
+        } else if !planned.reply.differences.is_empty() {
+            let text = format!("{id} is not what it was: {}", planned.reply.differences.join("; "));
+            shared.events.emit(Some(&id), "check", text, Map::new());
+        }
+        Ok(planned.reply)
+    }
+
+    /// Whoever registered a machine asks for it next: let the farm file's change arrive here first.
+    async fn wait_until_known(&self, id: &DutId) {
+        for _ in 0..100 {
+            if self.handle(id).is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// PATCH `dut/ID`.
+    ///
+    /// # Errors
+    /// An unknown DUT, fields that cannot be set, or a farm file that cannot be written.
+    pub async fn patch_dut(&self, name: &str, body: &Map<String, Value>) -> Result<(), ExecutorError> {
+        let id = self.dut(name)?.id;
+        let change = patch(body)?;
+        self.inner.shared.mars.update_dut(&id, change).await?;
+        Ok(())
+    }
+
+    /// DELETE `dut/ID`.
+    ///
+    /// # Errors
+    /// An unknown DUT, or a farm file that cannot be written.
+    pub async fn forget_dut(&self, name: &str) -> Result<(), ExecutorError> {
+        let id = self.dut(name)?.id;
+        self.inner.shared.mars.remove_dut(&id).await?;
+        self.inner.shared.events.emit(Some(&id), "state", format!("{id} is forgotten"), Map::new());
+        Ok(())
+    }
+
+    /// POST `dut/ID/retire`.
+    ///
+    /// # Errors
+    /// It is retired already.
+    pub async fn retire(&self, name: &str) -> Result<(), ExecutorError> {
+        self.set_retired(name, true, "it is retired already").await
+    }
+
+    /// POST `dut/ID/activate`: back into service, or, for one that did not qualify, another training.
+    ///
+    /// # Errors
+    /// It is neither retired nor borked.
+    pub async fn activate(&self, name: &str) -> Result<(), ExecutorError> {
+        let dut = self.dut(name)?;
+        if dut.is_retired {
+            self.set_retired(name, false, "it is in service already").await?;
+        } else if dut.state != farmgate_protocol::dut::DutState::Borked {
+            let state = dut.state.as_str();
+            return Err(ExecutorError::WrongState { dut: dut.id, state, why: "it is in service already".to_owned() });
+        }
+        self.send(&dut.id, Intent::Retrain).await
+    }
+
+    async fn set_retired(&self, name: &str, retired: bool, already: &str) -> Result<(), ExecutorError> {
+        let dut = self.dut(name)?;
+        if dut.is_retired == retired {
+            let state = dut.state.as_str();
+            return Err(ExecutorError::WrongState { dut: dut.id, state, why: already.to_owned() });
+        }
+        let change = DutChange { is_retired: Some(retired), ..DutChange::default() };
+        self.inner.shared.mars.update_dut(&dut.id, change).await?;
+        Ok(())
+    }
+
+    async fn send(&self, id: &DutId, intent: Intent) -> Result<(), ExecutorError> {
+        let handle = self.handle(id).ok_or_else(|| ExecutorError::Stopped(id.clone()))?;
+        handle.intents.send(intent).await.map_err(|_| ExecutorError::Stopped(id.clone()))
+    }
+
+    /// POST `dut/ID/cancel_job`.
+    ///
+    /// # Errors
+    /// No job runs on it.
+    pub async fn cancel_job(&self, name: &str, by: &str) -> Result<(), ExecutorError> {
+        let id = self.dut(name)?.id;
+        let (reply, answer) = oneshot::channel();
+        self.send(&id, Intent::Cancel { by: by.to_owned(), reply }).await?;
+        answer.await.map_err(|_| ExecutorError::Stopped(id))?
+    }
+
+    /// POST `dut/ID/quick_check`.
+    ///
+    /// # Errors
+    /// The machine is not in service.
+    pub async fn quick_check(&self, name: &str) -> Result<(), ExecutorError> {
+        let id = self.dut(name)?.id;
+        let (reply, answer) = oneshot::channel();
+        self.send(&id, Intent::QuickCheck { reply }).await?;
+        answer.await.map_err(|_| ExecutorError::Stopped(id))?
+    }
+
+    /// GET `dut/ID/quick_check`: is one due or running?
+    ///
+    /// # Errors
+    /// An unknown DUT.
+    pub async fn quick_check_due(&self, name: &str) -> Result<bool, ExecutorError> {
+        let id = self.dut(name)?.id;
+        let (reply, answer) = oneshot::channel();
+        self.send(&id, Intent::QuickCheckDue { reply }).await?;
+        answer.await.map_err(|_| ExecutorError::Stopped(id))
+    }
+
+    /// GET `dut/ID/training/loop/N`: where its console is in the machine's record.
+    ///
+    /// # Errors
+    /// An unknown DUT.
+    pub async fn training_log(
+        &self,
+        name: &str,
+        index: usize,
+    ) -> Result<Option<(DutId, Range<ConsoleOffset>)>, ExecutorError> {
+        let id = self.dut(name)?.id;
+        let (reply, answer) = oneshot::channel();
+        self.send(&id, Intent::TrainingLog { index, reply }).await?;
+        let range = answer.await.map_err(|_| ExecutorError::Stopped(id.clone()))?;
+        Ok(range.map(|range| (id, range)))
+    }
+
+    /// PATCH `pdu/NAME/port/ID` with `state`: an operator switches a port.
+    ///
+    /// # Errors
+    /// Unknown, reserved, of a DUT in service, or the PDU does not do it.
+    pub async fn switch_port(&self, pdu: &str, port: &PortId, on: bool) -> Result<(), ExecutorError> {
+        let shared = &self.inner.shared;
+        let farm = shared.mars.farm().borrow().clone();
+        let owner = farm.duts.iter().find(|(_, d)| d.pdu.as_deref() == Some(pdu) && d.pdu_port_id.as_ref() == Some(port));
+        if let Some((id, entry)) = owner
+            && !entry.is_retired
+        {
+            let text = format!("port {port} of {pdu} belongs to {id}, which is in service: retire it first");
+            return Err(ExecutorError::Refused(text));
+        }
+        let handle = shared.pdus.get(pdu).ok_or_else(|| {
+            let hint = nearest(pdu, shared.pdus.snapshot().into_keys());
+            ExecutorError::UnknownPort(format!("no PDU is called {pdu:?}{hint}"))
+        })?;
+        handle.set_by_operator(port, on).await?;
+        Ok(())
+    }
+}
+
+/// Follows the farm file: PDUs, boot table, and a task per DUT.
+async fn keep_in_step(inner: Arc<Inner>) {
+    let mut farm = inner.shared.mars.farm();
+    let mut tasks = JoinSet::new();
+    loop {
+        let now = farm.borrow_and_update().clone();
+        apply(&inner, &mut tasks, &now).await;
+        tokio::select! {
+            () = inner.shared.shutdown.cancelled() => break,
+            changed = farm.changed() => if changed.is_err() { break },
+            Some(ended) = tasks.join_next() => if let Err(error) = ended {
+                tracing::error!(%error, "the task of a DUT ended by a bug");
+            },
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "the task of a DUT ended by a bug");
+        }
+    }
+}
+
+async fn apply(inner: &Arc<Inner>, tasks: &mut JoinSet<()>, farm: &Farm) {
+    inner.shared.pdus.apply(farm);
+    let names = full_names(&inner.shared.config.farm_name, farm);
+    let machines = farm.duts.iter().filter_map(|(id, entry)| {
+        Some((entry.mac_address?, id.clone(), entry.ip_address, names.get(id).cloned().unwrap_or_default()))
+    });
+    inner.shared.boots.set_machines(machines.collect());
+    let mut changed = Vec::new();
+    {
+        let mut duts = inner.duts.lock().unwrap_or_else(PoisonError::into_inner);
+        duts.retain(|id, handle| {
+            let keep = farm.duts.contains_key(id);
+            if !keep {
+                handle.stop.cancel();
+            }
+            keep
+        });
+        for (id, entry) in &farm.duts {
+            let entry = Arc::new(entry.clone());
+            let full_name = names.get(id).cloned().unwrap_or_default();
+            match duts.get(id) {
+                Some(handle) => changed.push((handle.clone(), Intent::Entry { entry, full_name })),
+                None => {
+                    let handle = spawn(tasks, Arc::clone(&inner.shared), id.clone(), entry, full_name);
+                    duts.insert(id.clone(), handle);
+                }
+            }
+        }
+    }
+    for (handle, intent) in changed {
+        // A task that has ended says so itself.
+        let _ = handle.intents.send(intent).await;
+    }
+}
+
+/// FARM-BASENAME-N for each DUT, where N counts those of a base name by when they were first seen.
+fn full_names(farm_name: &str, farm: &Farm) -> BTreeMap<DutId, String> {
+    let mut order: Vec<(&DutId, &DutEntry)> = farm.duts.iter().collect();
+    // Machines without a date came by hand, before dates were kept or after: last, by id.
+    order.sort_by_key(|(id, entry)| (entry.first_seen.is_none(), entry.first_seen.clone(), (*id).clone()));
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    for (id, entry) in order {
+        let count = counts.entry(entry.base_name.as_str()).or_insert(0);
+        *count += 1;
+        names.insert(id.clone(), format!("{farm_name}-{}-{count}", entry.base_name));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_names_count_machines_of_a_kind_by_when_they_came() {
+        let mut farm = Farm::default();
+        let mut add = |id: &str, base: &str, seen: Option<&str>| {
+            let entry =
+                DutEntry { base_name: base.into(), first_seen: seen.map(str::to_owned), ..DutEntry::default() };
+            farm.duts.insert(DutId::new(id).unwrap(), entry);
+        };
+        add("a", "gfx9", Some("2022-01-02 00:00:00"));
+        add("b", "gfx9", Some("2022-01-01 00:00:00"));
+        add("c", "virtio", None);
+        let names = full_names("mupuf", &farm);
+        let shown: Vec<&str> = names.values().map(String::as_str).collect();
+        assert_eq!(shown, ["mupuf-gfx9-2", "mupuf-gfx9-1", "mupuf-virtio-1"]);
+    }
+}

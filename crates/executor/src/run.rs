@@ -1,0 +1,468 @@
+//! Drives one `JobRun`: feeds it what happens (power, boot, console, timers, the client) and carries out what it
+//! says. All decisions are the state machine's; this is its edge.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use farmgate_boots::{BootPlan, Content, Sighting};
+use farmgate_job::{Action, Artifact, BootKind, BootSpec, Cause, Event, Job, JobRun, Outcome, Phase, RunSpec, TimerId, Variables};
+use farmgate_pdu::{PduHandle, PowerError};
+use farmgate_protocol::{DutId, JobStatus, MacAddress, PortId, Timestamp, console::Control};
+use farmgate_salad::{Chunk, ConsoleOffset, Salad};
+use serde_json::{Map, Value};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+use crate::{
+    artifacts::ArtifactCache,
+    boot_table::{BootTable, describe},
+    client::{ClientItem, Console, News, RunClient},
+    events::EventLog,
+};
+
+/// What a run uses of its DUT and of the gateway.
+#[derive(Clone)]
+pub(crate) struct RunContext {
+    pub dut: DutId,
+    pub mac: MacAddress,
+    pub pdu: PduHandle,
+    pub port: PortId,
+    pub min_off: Duration,
+    pub salad: Salad,
+    pub boots: Arc<BootTable>,
+    pub artifacts: Arc<ArtifactCache>,
+    /// What the job was rendered with; its `data` artifacts are templates too.
+    pub variables: Arc<Variables>,
+    pub events: EventLog,
+}
+
+/// What others may ask of a run.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// End it.
+    Cancel {
+        /// Who wants that, for the verdict.
+        by: String,
+    },
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(crate) struct RunReport {
+    pub outcome: Outcome,
+    /// The line by which the machine said that it is unfit for service.
+    pub unfit: Option<String>,
+    /// Its part of the machine's console record.
+    pub console: std::ops::Range<ConsoleOffset>,
+    pub elapsed: Duration,
+}
+
+/// Runs a job on a DUT to its verdict. The port is OFF when it returns, or the report says why it is not.
+pub(crate) async fn drive(
+    context: RunContext,
+    run: u64,
+    job: Job,
+    learned_firmware_time: Option<Duration>,
+    from: ConsoleOffset,
+    client: Option<RunClient>,
+    mut commands: mpsc::Receiver<Command>,
+    phase: watch::Sender<Phase>,
+) -> RunReport {
+    let started = Instant::now();
+    let mut sightings = context.boots.watch(context.mac);
+    let spec = RunSpec { job: job.clone(), firmware_boot_time: learned_firmware_time };
+    let (machine, actions) = JobRun::new(spec, Timestamp::now());
+    let mut edge = Edge {
+        console: Console::new(context.salad.clone(), context.dut.to_string(), from),
+        machine,
+        job,
+        run,
+        plans: None,
+        preparing: None,
+        power: JoinSet::new(),
+        power_news: mpsc::channel(4),
+        power_stage: PowerStage::Off,
+        held: Vec::new(),
+        timers: Vec::new(),
+        client,
+        phase,
+        unfit: None,
+        context,
+    };
+    edge.perform(actions);
+    while edge.machine.outcome().is_none() {
+        edge.step(&mut sightings, &mut commands).await;
+    }
+    edge.context.boots.set_plan(edge.context.mac, None);
+    let to = edge.console.at;
+    let outcome = edge.machine.outcome().cloned().unwrap_or_else(|| Outcome {
+        status: JobStatus::Unknown,
+        cause: Cause::Bug,
+        summary: "the run ended without a verdict".to_owned(),
+        attempts: Vec::new(),
+    });
+    edge.emit("run", format!("job {run} is over: {} ({})", outcome.status, outcome.summary));
+    edge.tell_end(outcome.status);
+    RunReport { outcome, unfit: edge.unfit, console: from..to, elapsed: started.elapsed() }
+}
+
+/// Where the port stands in a power cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PowerStage {
+    /// Off, or on its way there: what arrives belongs to the boot before.
+    Off,
+    /// Seen off at that time; from `quiet_until` on it may be switched on, so what arrives later is of the new boot
+    /// and is held back until the PDU confirms.
+    Starting { quiet_until: Timestamp },
+    /// Seen on.
+    On,
+}
+
+/// Something that arrived before the PDU confirmed that the port is on.
+enum Held {
+    Console(Chunk),
+    Sighting(Sighting),
+}
+
+/// News of the power task.
+enum PowerNews {
+    SeenOff,
+    SeenOn,
+    Final,
+    Failed { message: String, teardown: bool },
+}
+
+/// The plans of both boots and what to warn of; or whose fault it is that there are none, and why.
+type Prepared = Result<(Plans, Vec<String>), (Cause, String)>;
+
+#[derive(Clone)]
+struct Plans {
+    start: BootPlan,
+    next: BootPlan,
+}
+
+struct Edge {
+    context: RunContext,
+    run: u64,
+    machine: JobRun,
+    job: Job,
+    console: Console,
+    plans: Option<Plans>,
+    preparing: Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>,
+    power: JoinSet<()>,
+    power_news: (mpsc::Sender<PowerNews>, mpsc::Receiver<PowerNews>),
+    power_stage: PowerStage,
+    held: Vec<Held>,
+    timers: Vec<(TimerId, Instant)>,
+    client: Option<RunClient>,
+    phase: watch::Sender<Phase>,
+    unfit: Option<String>,
+}
+
+impl Edge {
+    /// Waits for the next thing that happens and deals with it.
+    async fn step(&mut self, sightings: &mut mpsc::Receiver<Sighting>, commands: &mut mpsc::Receiver<Command>) {
+        let timer = self.timers.iter().map(|(_, at)| *at).min();
+        tokio::select! {
+            chunk = self.console.next() => self.console_said(chunk),
+            Some(sighting) = sightings.recv() => self.saw(sighting),
+            Some(news) = self.power_news.1.recv() => self.power_changed(news),
+            prepared = wait_for(&mut self.preparing) => self.prepared(prepared),
+            () = sleep_until(timer) => self.timer_fired(),
+            Some(Command::Cancel { by }) = commands.recv() => self.feed(Event::Cancel { by }),
+            typed = read_input(&mut self.client) => match typed {
+                Some(bytes) => self.typed(&bytes).await,
+                None => {
+                    self.client = None;
+                    self.feed(Event::ClientGone);
+                }
+            },
+        }
+    }
+
+    fn feed(&mut self, event: Event<'_>) {
+        let actions = self.machine.on(event, Timestamp::now());
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Prepare { .. } => {
+                    let (context, job) = (self.context.clone(), self.job.clone());
+                    self.preparing = Some(Box::pin(async move { prepare(&context, &job).await }));
+                }
+                Action::SetBootPlan { boot } => self.set_plan(boot),
+                Action::PowerCycle => self.power_cycle(),
+                Action::PowerOff => self.power_off(),
+                Action::ArmTimer { timer, at } => {
+                    self.timers.retain(|(t, _)| *t != timer);
+                    self.timers.push((timer, Instant::now() + at.since(Timestamp::now())));
+                }
+                Action::DisarmTimer { timer } => self.timers.retain(|(t, _)| *t != timer),
+                Action::Tell(control) => self.tell(control),
+                Action::UnfitForService { line } => {
+                    self.emit("unfit", format!("the machine says that it is unfit for service: {}", line.trim_end()));
+                    self.unfit = Some(line);
+                }
+                Action::Finish(_) => self.timers.clear(), // the verdict is read from the machine
+            }
+        }
+        // Nobody may be watching; then the phase is of no interest.
+        let _ = self.phase.send_if_modified(|known| {
+            let now = self.machine.phase();
+            let changed = *known != now;
+            *known = now;
+            changed
+        });
+    }
+
+    fn tell(&mut self, control: Control) {
+        let mut details = control.metadata.clone();
+        details.insert("tag".to_owned(), Value::from(control.tag as u16));
+        details.insert("run".to_owned(), Value::from(self.run));
+        self.context.events.emit(Some(&self.context.dut), "run", control.msg.trim_end(), details);
+        self.send(News::Control(control));
+    }
+
+    fn tell_end(&mut self, status: JobStatus) {
+        self.send(News::End { status });
+    }
+
+    fn send(&mut self, news: News) {
+        if let Some(client) = &self.client {
+            // A client that is gone is noticed by its input; its messages are dropped.
+            let _ = client.items.send(ClientItem { at: self.console.at, date: Timestamp::now(), news });
+        }
+    }
+
+    fn emit(&self, kind: &str, text: String) {
+        let mut details = Map::new();
+        details.insert("run".to_owned(), Value::from(self.run));
+        self.context.events.emit(Some(&self.context.dut), kind, text, details);
+    }
+
+    fn set_plan(&mut self, boot: BootKind) {
+        let plan = self.plans.as_ref().map(|plans| match boot {
+            BootKind::Start => plans.start.clone(),
+            BootKind::Continue => plans.next.clone(),
+        });
+        self.context.boots.set_plan(self.context.mac, plan);
+    }
+
+    fn prepared(&mut self, prepared: Prepared) {
+        self.preparing = None;
+        match prepared {
+            Ok((plans, warnings)) => {
+                self.plans = Some(plans);
+                for warning in warnings {
+                    self.emit("artifact", warning);
+                }
+                self.feed(Event::SetupDone);
+            }
+            Err((cause, message)) => self.feed(Event::SetupFailed { cause, message }),
+        }
+    }
+
+    fn console_said(&mut self, chunk: Chunk) {
+        match self.power_stage {
+            PowerStage::On => self.feed(Event::Console { bytes: &chunk.bytes }),
+            PowerStage::Starting { quiet_until } if chunk.time.0 >= quiet_until.as_micros() => {
+                self.held.push(Held::Console(chunk));
+            }
+            // The end of the boot before: shown to the client, but it says nothing about this boot.
+            PowerStage::Starting { .. } | PowerStage::Off => {}
+        }
+    }
+
+    fn saw(&mut self, sighting: Sighting) {
+        match self.power_stage {
+            PowerStage::On => {
+                let stage = describe(&sighting.stage).0.to_owned();
+                self.feed(Event::BootStage { stage });
+            }
+            PowerStage::Starting { quiet_until } if sighting.time >= quiet_until => {
+                self.held.push(Held::Sighting(sighting));
+            }
+            PowerStage::Starting { .. } | PowerStage::Off => {}
+        }
+    }
+
+    fn power_changed(&mut self, news: PowerNews) {
+        match news {
+            PowerNews::SeenOff => {
+                self.power_stage = PowerStage::Starting { quiet_until: Timestamp::now() + self.context.min_off };
+                self.feed(Event::PowerOff);
+            }
+            PowerNews::SeenOn => {
+                self.power_stage = PowerStage::On;
+                self.feed(Event::PowerOn);
+                for held in std::mem::take(&mut self.held) {
+                    match held {
+                        Held::Console(chunk) => self.feed(Event::Console { bytes: &chunk.bytes }),
+                        Held::Sighting(sighting) => self.saw(sighting),
+                    }
+                }
+            }
+            PowerNews::Final => {
+                self.power_stage = PowerStage::Off;
+                self.feed(Event::TeardownDone);
+            }
+            PowerNews::Failed { message, teardown: true } => self.feed(Event::TeardownFailed { message }),
+            PowerNews::Failed { message, teardown: false } => self.feed(Event::PowerFailed { message }),
+        }
+    }
+
+    fn power_cycle(&mut self) {
+        self.replace_power_task();
+        let (RunContext { pdu, port, min_off, .. }, news) = (self.context.clone(), self.power_news.0.clone());
+        self.power.spawn(async move {
+            let result = async {
+                pdu.off(&port).await?;
+                // The run may have ended: then nobody listens.
+                let _ = news.send(PowerNews::SeenOff).await;
+                pdu.on(&port, min_off).await
+            };
+            let told = match result.await {
+                Ok(()) => PowerNews::SeenOn,
+                Err(error) => PowerNews::Failed { message: power_message(&pdu, &port, &error), teardown: false },
+            };
+            let _ = news.send(told).await;
+        });
+    }
+
+    fn power_off(&mut self) {
+        self.replace_power_task();
+        let (RunContext { pdu, port, .. }, news) = (self.context.clone(), self.power_news.0.clone());
+        self.power.spawn(async move {
+            let told = match pdu.off(&port).await {
+                Ok(()) => PowerNews::Final,
+                Err(error) => PowerNews::Failed { message: power_message(&pdu, &port, &error), teardown: true },
+            };
+            // The run may have ended: then nobody listens.
+            let _ = news.send(told).await;
+        });
+    }
+
+    /// Ends what the power task was doing, and forgets what it still had to say.
+    fn replace_power_task(&mut self) {
+        self.power = JoinSet::new();
+        self.power_news = mpsc::channel(4);
+        self.power_stage = PowerStage::Off;
+        self.held.clear();
+    }
+
+    fn timer_fired(&mut self) {
+        let now = Instant::now();
+        let due: Vec<TimerId> = self.timers.iter().filter(|(_, at)| *at <= now).map(|(t, _)| t.clone()).collect();
+        for timer in due {
+            // Dealing with one may have disarmed or re-armed the next.
+            if self.timers.iter().any(|(t, at)| *t == timer && *at <= now) {
+                self.timers.retain(|(t, _)| *t != timer);
+                self.feed(Event::Timer { timer });
+            }
+        }
+    }
+
+    async fn typed(&mut self, bytes: &[u8]) {
+        let write = self.context.salad.write(self.context.dut.as_str(), bytes);
+        match tokio::time::timeout(Duration::from_secs(1), write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(dut = %self.context.dut, %error, "typed text is lost"),
+            Err(_) => tracing::info!(dut = %self.context.dut, "typed text is lost: the console does not take it"),
+        }
+    }
+}
+
+fn power_message(pdu: &PduHandle, port: &PortId, error: &PowerError) -> String {
+    format!("PDU {} port {port}: {}", pdu.name(), with_causes(error))
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+async fn wait_for(preparing: &mut Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>) -> Prepared {
+    match preparing {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn read_input(client: &mut Option<RunClient>) -> Option<Vec<u8>> {
+    match client {
+        Some(client) => client.input.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Makes both boots ready to be served: every file of them is on disk before the machine is switched on.
+async fn prepare(context: &RunContext, job: &Job) -> Prepared {
+    let mut warnings = Vec::new();
+    let start = plan(context, &job.start, &mut warnings).await?;
+    let next = if job.continue_ == job.start { start.clone() } else { plan(context, &job.continue_, &mut warnings).await? };
+    Ok((Plans { start, next }, warnings))
+}
+
+async fn plan(context: &RunContext, boot: &BootSpec, warnings: &mut Vec<String>) -> Result<BootPlan, (Cause, String)> {
+    let defaults = context.boots.defaults().clone();
+    let cmdline = boot.cmdline.clone().unwrap_or(defaults.cmdline);
+    let kernel = match &boot.kernel {
+        Some(artifact) => content(context, artifact, &cmdline, warnings).await?,
+        None => Content::File(defaults.kernel.ok_or_else(|| {
+            let why = "the job names no kernel and the gateway has no default one: set BOOTS_DEFAULT_KERNEL";
+            (Cause::Configuration, why.to_owned())
+        })?),
+    };
+    let initrds = match &boot.initramfs {
+        Some(artifacts) => {
+            let mut list = Vec::new();
+            for artifact in artifacts {
+                list.push(content(context, artifact, &cmdline, warnings).await?);
+            }
+            list
+        }
+        None => defaults.initrd.into_iter().map(Content::File).collect(),
+    };
+    for file in std::iter::once(&kernel).chain(&initrds) {
+        if let Content::File(path) = file
+            && !path.is_file()
+        {
+            return Err((Cause::Configuration, format!("{} does not exist", path.display())));
+        }
+    }
+    Ok(BootPlan { console_id: context.dut.to_string(), kernel, initrds, cmdline })
+}
+
+async fn content(
+    context: &RunContext,
+    artifact: &Artifact,
+    cmdline: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Content, (Cause, String)> {
+    match artifact {
+        Artifact::Data(text) => farmgate_job::render_data("data", text, &context.variables, cmdline)
+            .map(|text| Content::Bytes(text.into_bytes().into()))
+            .map_err(|error| (Cause::JobError, error.to_string())),
+        Artifact::Url(url) => {
+            let fetched = context.artifacts.fetch(url).await.map_err(|e| (Cause::JobError, e.to_string()))?;
+            warnings.extend(fetched.warning);
+            Ok(Content::File(fetched.path))
+        }
+    }
+}

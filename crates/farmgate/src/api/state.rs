@@ -1,0 +1,26 @@
+//! What the handlers use.
+
+use std::sync::Arc;
+
+use farmgate_boots::Leases;
+use farmgate_executor::{BootTable, Executor};
+use farmgate_mars::Mars;
+
+/// Handles to the parts.
+#[derive(Clone)]
+pub struct State {
+    /// Does what is asked.
+    pub executor: Executor,
+    /// For its problems only.
+    pub mars: Arc<Mars>,
+    /// Addresses of the known machines.
+    pub boot_table: Arc<BootTable>,
+    /// Addresses that were handed out; None where DHCP is not ours.
+    pub leases: Option<Leases>,
+    /// Whether a job's console may run on the submitting connection.
+    pub console_upgrade: bool,
+    /// Whether clients come through a port forwarder.
+    pub forwarded: bool,
+    /// Fetches jobs that are named by a URL.
+    pub http: reqwest::Client,
+}

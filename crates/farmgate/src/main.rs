@@ -1,0 +1,88 @@
+//! `farmgate`: the gateway of a farm of test machines, one program.
+//!
+//! `serve` is the gateway itself, `salad` its console process (started by `serve` when none runs), `check` tells
+//! what is wrong with the settings and the farm file, `settings` prints every setting with its meaning.
+
+mod api;
+mod check;
+mod console_process;
+mod serve;
+mod settings;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Parser)]
+#[command(name = "farmgate", version, about = "A bare-metal CI gateway: powers, boots, watches and shares test machines")]
+struct Cli {
+    /// Settings file (YAML). Environment variables win over it.
+    #[arg(long, global = true, env = "FARMGATE_SETTINGS", value_name = "FILE")]
+    settings: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve,
+    /// Run the console service alone. `serve` starts it by itself when none runs.
+    Salad,
+    /// Check the settings and the farm file, and say what is wrong where.
+    Check,
+    /// Print all settings with their meaning, as a settings file to start from.
+    Settings,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("FARMGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    if matches!(cli.command, Command::Settings) {
+        print!("{}", settings::documentation());
+        return ExitCode::SUCCESS;
+    }
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // One line, or the few that show a place in a file, and nothing else: this is what a person reads.
+            eprintln!("farmgate: {}", with_causes(error.as_ref()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let settings = settings::Settings::load(cli.settings.as_deref(), &|name| std::env::var(name).ok())?;
+    // One provider for every TLS user of the process; a second install is the only error there is.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve => serve::serve(&settings).await.map(|()| ExitCode::SUCCESS),
+            Command::Salad => console_process::run(&settings).await.map(|()| ExitCode::SUCCESS),
+            Command::Check => Ok(check::check(&settings)),
+            Command::Settings => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+/// An error and what it comes from, each said once.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
+}

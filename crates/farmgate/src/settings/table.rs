@@ -1,0 +1,80 @@
+//! Every setting in one table: its name, its default and what it means.
+
+/// `(name, default, meaning)`.
+const TABLE: &[(&str, &str, &str)] = &[
+    ("FARM_NAME", "", "Name of this farm. Default: X on a host that is called X-gateway; otherwise it must be given."),
+    ("PRIVATE_INTERFACE", "private", "Network interface that the test machines are behind. DHCP is served on it alone."),
+    ("PRIVATE_ADDRESS", "10.42.0.1", "The gateway's address on the private interface."),
+    ("PRIVATE_PREFIX", "24", "Prefix length of the private network."),
+    ("EXECUTOR_HOST", "0.0.0.0", "Address that the REST API, the boot scripts and the consoles listen on."),
+    ("EXECUTOR_PORT", "80", "TCP port of the REST API and the boot scripts."),
+    (
+        "TRUSTED_NETWORKS",
+        "",
+        "Networks (like 10.8.0.0/24, separated by commas) whose hosts may use the API, besides the gateway itself.",
+    ),
+    ("EXECUTOR_URL", "http://ci-gateway", "URL of the gateway for people. Test machines are given its address instead."),
+    ("EXECUTOR_REGISTRATION_JOB", "", "File of the job template that registers a machine. Default: built in."),
+    ("EXECUTOR_BOOTLOOP_JOB", "", "File of the job template of training boots. Default: built in."),
+    ("EXECUTOR_VPDU_ENDPOINT", "", "host:port of a virtual PDU; adds a PDU named VPDU."),
+    ("EXECUTOR_ARTIFACT_CACHE_ROOT", "", "Folder of downloaded artifacts. Default: artifacts in TMP_MOUNT."),
+    ("CONSOLE_UPGRADE", "true", "Whether a job's console runs on the submitting connection. false: the gateway calls the client back."),
+    ("SERGENT_HARTMAN_BOOT_COUNT", "20", "Boots in a training."),
+    ("SERGENT_HARTMAN_QUALIFYING_BOOT_COUNT", "19", "Boots of a training that must pass."),
+    ("SERGENT_HARTMAN_REGISTRATION_RETRIAL_DELAY", "120", "Seconds before a failed registration is tried again."),
+    ("SERGENT_HARTMAN_QUICK_CHECK", "enabled", "Boot each machine in service once when the gateway starts."),
+    ("MARS_DB_FILE", "/config/mars_db.yaml", "The farm file. Where /config does not exist: mars_db.yaml in PERMANENT_MOUNT."),
+    ("BOOTS_TFTP_ROOT", "/usr/lib/ipxe", "Folder of the iPXE binaries that are served over TFTP."),
+    ("BOOTS_DISABLE_SERVERS", "", "Servers not to start: dhcp, tftp (separated by commas)."),
+    ("BOOTS_DEFAULT_KERNEL", "", "Kernel for machines that nothing else is meant for. It registers them."),
+    ("BOOTS_DEFAULT_INITRD", "", "Initramfs that goes with it."),
+    (
+        "BOOTS_DEFAULT_CMDLINE",
+        "console=ttyS0,115200 farmgate.action=register",
+        "Kernel command line that goes with it.",
+    ),
+    ("SALAD_URL", "http://ci-gateway:8005", "URL of the console service for people."),
+    (
+        "SALAD_HOST",
+        "127.0.0.1",
+        "Address of the console service's REST API and raw ports. Machines must not reach it: they could read each other.",
+    ),
+    ("SALAD_PORT", "8005", "TCP port of the console service's REST API."),
+    ("SALAD_TCPCONSOLE_PORT", "8100", "TCP port that consoles connect to."),
+    ("SALAD_SOCKET", "", "Unix socket between gateway and console service. Default: salad.sock in TMP_MOUNT."),
+    ("MINIO_URL", "http://ci-gateway:9000", "URL of the S3 server; the template variable minio_url."),
+    ("TMP_MOUNT", "/mnt/tmp", "Folder of everything that can be fetched again."),
+    ("PERMANENT_MOUNT", "/mnt/permanent", "Folder of everything that must survive. /mnt/persistent is used where only it exists."),
+    ("FARMGATE_FORWARDED", "false", "Clients reach the gateway through a port forwarder, so it cannot call them back."),
+];
+
+/// All names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(name, _, _)| *name)
+}
+
+/// The default of a setting; empty where it is decided at run time.
+pub fn default_of(name: &str) -> &'static str {
+    TABLE.iter().find(|(n, _, _)| *n == name).map_or("", |(_, default, _)| default)
+}
+
+/// The most similar name.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    names().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+}
+
+/// All settings as a settings file in which everything is commented out.
+pub fn documentation() -> String {
+    let mut text = String::from(
+        "# Settings of farmgate. Each is also an environment variable, in capitals, which wins over this file.\n\
+         # EXECUTOR_JOB__X becomes the template variable x of all jobs.\n",
+    );
+    for (name, default, meaning) in TABLE {
+        text.push_str(&format!("\n# {meaning}\n# {}: {}\n", name.to_lowercase(), quoted(default)));
+    }
+    text
+}
+
+fn quoted(default: &str) -> String {
+    if default.is_empty() || default.contains(' ') { format!("{default:?}") } else { default.to_owned() }
+}
