@@ -80,7 +80,7 @@ fn jobs(farm: &TestFarm) {
     assert!(off.out.to_uppercase().contains("OFF"), "the outlet is off after the job: {}", off.out);
 
     // The shell command fails: so does the job.
-    let fail = farm.job(&HELLO.replace("uname -sr", "false"), &[]);
+    let fail = farm.job(&HELLO.replace("grep MemTotal /proc/meminfo", "false"), &[]);
     assert_eq!(fail.code, 3, "{}\n{}", fail.out, fail.err);
     assert_eq!(fail.out.lines().last(), Some("FAIL"));
 }
@@ -115,7 +115,9 @@ fn bad_input(farm: &TestFarm) {
 
     let misspelt = farm.job(&HELLO.replace("console_patterns", "console_pattern"), &[]);
     assert_eq!(misspelt.code, 6, "{misspelt:?}");
-    assert!(misspelt.err.contains("job:8") && misspelt.err.contains("console_patterns"), "{}", misspelt.err);
+    let line = 1 + HELLO.lines().position(|l| l.starts_with("console_patterns")).unwrap();
+    assert!(misspelt.err.contains(&format!("job.yml:{line}:1")), "{}", misspelt.err);
+    assert!(misspelt.err.contains("did you mean `console_patterns`"), "{}", misspelt.err);
 
     // A broken farm file: the last good one stays in force, and the API says where the error is.
     let mut good = String::new();

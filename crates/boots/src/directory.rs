@@ -86,6 +86,8 @@ pub enum Stage {
     DhcpDiscover {
         /// What it is, in a few words: `iPXE, BIOS`, `UEFI x86-64 PXE`.
         client: String,
+        /// It is a firmware (or iPXE) that wants to boot; false: an operating system that runs already.
+        boots: bool,
     },
     /// It has an address.
     DhcpAck {

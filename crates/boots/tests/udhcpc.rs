@@ -104,7 +104,7 @@ async fn serve_and_ask() {
     assert_eq!(holders, [KNOWN, STRANGER], "by address");
     let seen = farm.0.lock().unwrap().clone();
     assert!(
-        matches!(&seen[0].stage, Stage::DhcpDiscover { client } if client.starts_with("no boot firmware (udhcp"))
+        matches!(&seen[0].stage, Stage::DhcpDiscover { client, boots: false } if client.starts_with("no boot firmware (udhcp"))
     );
     assert_eq!(seen[1].stage, Stage::DhcpAck { address: Ipv4Addr::new(10, 42, 0, 100) });
 

@@ -57,7 +57,7 @@ pub fn tags(hardware: &Hardware) -> Vec<String> {
     let mut tags = vec![
         format!("cpu:arch:{}", hardware.arch),
         format!("cpu:cores:{}", hardware.cpu_cores),
-        format!("mem:size:{}GiB", memory_gib(hardware.memory_mib)),
+        format!("mem:size:{}", memory_size(hardware.memory_mib)),
         format!("firmware:{}", hardware.firmware),
     ];
     for gpu in gpus(hardware) {
@@ -73,7 +73,14 @@ pub fn tags(hardware: &Hardware) -> Vec<String> {
 }
 
 /// The size that was bought: the next power of two, or that and a half (24, 48 GiB). The kernel and an integrated
-/// GPU keep a part, so what the kernel counts is always less.
+/// GPU keep a part, so what the kernel counts is always less. Below 1 GiB in MiB.
+fn memory_size(mib: u64) -> String {
+    match [64, 128, 256, 512, 768].into_iter().find(|size| mib <= *size) {
+        Some(size) => format!("{size}MiB"),
+        None => format!("{}GiB", memory_gib(mib)),
+    }
+}
+
 fn memory_gib(mib: u64) -> u64 {
     let mut size = 1_u64;
     while size < 1 << 32 {

@@ -131,14 +131,16 @@ impl Boot {
             say(&failure);
         }
         let mut status = 0;
-        for step in std::mem::take(&mut self.orders.steps) {
+        for (number, step) in (1..).zip(std::mem::take(&mut self.orders.steps)) {
+            // By number: a job's console patterns shall not find the text of a command that did not run.
+            let title = title(number, &step);
             if status != 0 {
-                say(&format!("skipped after the failure: {}", title(&step)));
+                say(&format!("{title} is skipped after the failure"));
                 continue;
             }
             status = self.step(&step);
             if status != 0 {
-                say(&format!("{} failed with status {status}", title(&step)));
+                say(&format!("{title} failed with status {status}"));
             }
         }
         say(&format!(
@@ -278,13 +280,14 @@ fn failed(error: &NetworkError) -> Network {
     Network::Failed
 }
 
-fn title(step: &Step) -> String {
-    match step {
-        Step::Register => "register".to_owned(),
-        Step::Check => "check".to_owned(),
-        Step::Run(command) => format!("run {command:?}"),
-        Step::Unknown(name) => format!("action {name:?}"),
-    }
+fn title(number: usize, step: &Step) -> String {
+    let kind = match step {
+        Step::Register => "register",
+        Step::Check => "check",
+        Step::Run(_) => "run",
+        Step::Unknown(_) => "unknown action",
+    };
+    format!("step {number} ({kind})")
 }
 
 fn converse(step: &Step, gateway: &Gateway, report: &Registration) -> i32 {

@@ -150,7 +150,10 @@ impl BootDirectory for BootTable {
 /// The word for programs and the words for people of a stage.
 pub(crate) fn describe(stage: &Stage) -> (&'static str, String) {
     match stage {
-        Stage::DhcpDiscover { client } => ("dhcp", format!("asks for an address ({client})")),
+        Stage::DhcpDiscover { client, boots: true } => ("dhcp", format!("asks for an address ({client})")),
+        Stage::DhcpDiscover { client, boots: false } => {
+            ("os-dhcp", format!("asks for an address, from its operating system ({client})"))
+        }
         Stage::DhcpAck { address } => ("dhcp-ack", format!("has the address {address}")),
         Stage::TftpStart { file } => ("tftp", format!("fetches {file} over TFTP")),
         Stage::TftpDone { file, bytes } => ("tftp-done", format!("has {file} ({bytes} bytes)")),

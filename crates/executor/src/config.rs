@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use farmgate_job::{Job, JobError, Pattern, Source, Variables};
 use serde_json::{Map, Value};
 
 use crate::boot_table::Defaults;
@@ -40,6 +41,8 @@ pub struct ExecutorConfig {
     pub default_cmdline: String,
     /// Folder of downloaded artifacts.
     pub artifact_cache: PathBuf,
+    /// What any machine's console says when it is unfit for service; a job's own pattern goes before it.
+    pub unfit_pattern: Option<Pattern>,
     /// Template variables of all jobs (`EXECUTOR_JOB__X`, `minio_url`).
     pub job_variables: Map<String, Value>,
     /// `host:port` of the vPDU; adds a PDU named `VPDU`.
@@ -49,6 +52,18 @@ pub struct ExecutorConfig {
 }
 
 impl ExecutorConfig {
+    /// A job against one machine, with what the farm adds to every job.
+    ///
+    /// # Errors
+    /// What is wrong with the job.
+    pub(crate) fn resolve(&self, source: &Source<'_>, variables: &Variables) -> Result<Job, JobError> {
+        let mut job = farmgate_job::resolve(source, variables)?;
+        if job.console_patterns.machine_unfit_for_service.is_none() {
+            job.console_patterns.machine_unfit_for_service.clone_from(&self.unfit_pattern);
+        }
+        Ok(job)
+    }
+
     /// What BOOTS serves where nothing else is said.
     pub fn boot_defaults(&self) -> Defaults {
         Defaults {

@@ -303,7 +303,7 @@ impl DutTask {
             variables = variables.set(name, value.clone());
         }
         let source = Source { name: &template.name, text: &template.text };
-        let job = match farmgate_job::resolve(&source, &variables) {
+        let job = match self.shared.config.resolve(&source, &variables) {
             Ok(job) => job,
             Err(error) => {
                 self.memory.borked = Some(format!("the gateway's job template is wrong: {error}"));

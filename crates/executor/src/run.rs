@@ -280,8 +280,12 @@ impl Edge {
     fn saw(&mut self, sighting: Sighting) {
         match self.power_stage {
             PowerStage::On => {
-                let stage = describe(&sighting.stage).0.to_owned();
-                self.feed(Event::BootStage { stage });
+                let stage = describe(&sighting.stage).0;
+                // Only what tells that a firmware boots over the network: a machine that boots from its disk gets
+                // an address too.
+                if !matches!(stage, "os-dhcp" | "dhcp-ack") {
+                    self.feed(Event::BootStage { stage: stage.to_owned() });
+                }
             }
             PowerStage::Starting { quiet_until } if sighting.time >= quiet_until => {
                 self.held.push(Held::Sighting(sighting));

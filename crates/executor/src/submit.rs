@@ -95,7 +95,7 @@ impl Executor {
         for (index, dut) in matching.iter().enumerate() {
             if index == 0 || dut.state == DutState::Idle {
                 let variables = self.variables(&submission, dut);
-                let job = farmgate_job::resolve(&source, &variables).map_err(Box::new)?;
+                let job = self.shared().config.resolve(&source, &variables).map_err(Box::new)?;
                 if job.target.is_none() && submission.metadata.target.is_none() {
                     return Err(SubmitError::BadRequest("the job names no target".to_owned()));
                 }

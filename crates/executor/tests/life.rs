@@ -161,6 +161,7 @@ fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
         default_initrd: None,
         default_cmdline: "register".to_owned(),
         artifact_cache: folder.join("artifacts"),
+        unfit_pattern: None,
         job_variables: Map::new(),
         vpdu_endpoint: None,
         console_host: "localhost".to_owned(),
@@ -178,7 +179,7 @@ async fn play_machine(boots: Arc<BootTable>, executor: Executor, console: Socket
         }
         let mut serial = TcpStream::connect(console).await.unwrap();
         serial.write_all(format!("firmware\r\nSALAD.machine_id={mac}\r\n").as_bytes()).await.unwrap();
-        for stage in [Stage::DhcpDiscover { client: "test".into() }, Stage::Script] {
+        for stage in [Stage::DhcpDiscover { client: "test".into(), boots: true }, Stage::Script] {
             boots.saw(Sighting { mac, time: Timestamp::now(), stage });
         }
         let request = ScriptRequest { platform: None, buildarch: None };

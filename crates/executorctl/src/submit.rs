@@ -63,8 +63,16 @@ struct Artifact {
 #[derive(Debug)]
 pub struct Submission {
     metadata: Metadata,
-    job: Option<Vec<u8>>,
+    job: Option<JobFile>,
     artifacts: Vec<Artifact>,
+}
+
+/// A job that is sent along.
+#[derive(Debug)]
+struct JobFile {
+    /// Its file name, under which the gateway's errors speak of it.
+    name: String,
+    text: Vec<u8>,
 }
 
 /// What the gateway said.
@@ -95,7 +103,7 @@ impl Submission {
     ) -> Result<Self, SubmitError> {
         if let Some(folder) = &args.share_directory {
             return Err(SubmitError::Usage(format!(
-                "--share-directory {} is not supported yet by this client and its gateway: attach files with -f NAME:PATH",
+                "--share-directory {} is not supported yet: job buckets are still to come",
                 folder.display()
             )));
         }
@@ -144,7 +152,7 @@ impl Submission {
         let mut form =
             Form::new().part("metadata", part("metadata", "application/json", Part::text(metadata))?);
         if let Some(job) = &self.job {
-            form = form.part("job", part("job", "application/x-yaml", Part::bytes(job.clone()))?);
+            form = form.part("job", part(&job.name, "application/x-yaml", Part::bytes(job.text.clone()))?);
         }
         for artifact in &self.artifacts {
             let failed =
@@ -191,7 +199,7 @@ async fn admission(gateway: &Gateway, response: Response) -> Result<Admission, S
 }
 
 /// The text of the job, or its URL.
-fn job_source(job: &str, has_target: bool) -> Result<(Option<Vec<u8>>, Option<String>), SubmitError> {
+fn job_source(job: &str, has_target: bool) -> Result<(Option<JobFile>, Option<String>), SubmitError> {
     if job.starts_with("https://") {
         if !has_target {
             let text = "a job that is given by its URL needs a target: add -t TAG (repeatable) or -i ID";
@@ -210,7 +218,8 @@ fn job_source(job: &str, has_target: bool) -> Result<(Option<Vec<u8>>, Option<St
     if length > MAX_JOB {
         return Err(SubmitError::Usage(format!("{job}: {length} bytes is no job; the most is {MAX_JOB}")));
     }
-    Ok((Some(fs::read(path).map_err(failed)?), None))
+    let name = path.file_name().map_or_else(|| job.to_owned(), |name| name.to_string_lossy().into_owned());
+    Ok((Some(JobFile { name, text: fs::read(path).map_err(failed)? }), None))
 }
 
 fn credentials(text: Option<&str>) -> Result<MinioCredentials, SubmitError> {

@@ -53,12 +53,12 @@ fn a_submission_carries_everything_in_named_parts() {
         assert_eq!(request.headers["authorization"], "Basic eDpUT0s=", "x:TOK");
         let parts = request.parts();
         assert_eq!(parts.keys().collect::<Vec<_>>(), ["art", "job", "metadata"]);
-        for (name, kind) in [
-            ("metadata", "application/json"),
-            ("job", "application/x-yaml"),
-            ("art", "application/octet-stream"),
+        for (name, file_name, kind) in [
+            ("metadata", "metadata", "application/json"),
+            ("job", "job.yml", "application/x-yaml"),
+            ("art", "art", "application/octet-stream"),
         ] {
-            assert_eq!((parts[name].file_name.as_str(), parts[name].content_type.as_str()), (name, kind));
+            assert_eq!((parts[name].file_name.as_str(), parts[name].content_type.as_str()), (file_name, kind));
         }
         assert_eq!(parts["job"].body, b"version: 1\n");
         assert_eq!(parts["art"].body, vec![7; 300_000]);

@@ -33,6 +33,9 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     }
     // The port first: whoever starts a second gateway by mistake must not disturb the first.
     let listener = listen(settings.executor)?;
+    if settings.dhcp || settings.tftp {
+        interface_exists(&settings.private_interface)?;
+    }
     let shutdown = CancellationToken::new();
     let mars = Arc::new(Mars::open(settings.farm_file.clone(), farm_context(settings), shutdown.clone()).await?);
     let salad = console_process::attach(settings).await?;
@@ -48,6 +51,8 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     })?;
     let boots = start_boots(settings, Arc::clone(&boot_table), &shutdown).await?;
     let leases = boots.as_ref().map(|b| b.leases.clone());
+    // Waited for from now on, so that a server that ends by a panic is reported when it does.
+    let boots = boots.map(|boots| tokio::spawn(boots.stopped()));
     let problems = tokio::spawn(announce_farm_problems(Arc::clone(&mars), events, shutdown.clone()));
 
     let directory: Arc<dyn BootDirectory> = Arc::clone(&boot_table) as _;
@@ -73,7 +78,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
         server.abort();
     }
     if let Some(boots) = boots {
-        boots.stopped().await;
+        boots.await?;
     }
     problems.abort();
     signals.abort();
@@ -121,6 +126,18 @@ async fn start_boots(
         router_advertisements: settings.dhcp,
     };
     Ok(Some(Boots::start(config, table, shutdown.clone()).await?))
+}
+
+/// Asked before anything is started: a misspelt interface is the first mistake on a new gateway.
+fn interface_exists(name: &str) -> Result<(), BoxError> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    rustix::net::netdevice::name_to_index(&socket, name).map(|_| ()).map_err(|_| {
+        format!(
+            "the network interface {name:?} does not exist: create it, or set PRIVATE_INTERFACE to the one that the \
+             machines are behind (`ip link` lists them)"
+        )
+        .into()
+    })
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {

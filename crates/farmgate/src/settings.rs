@@ -11,6 +11,7 @@ use std::{
 };
 
 use farmgate_executor::{BuiltinJob, ExecutorConfig};
+use farmgate_job::Pattern;
 use serde_json::{Map, Value};
 
 pub use table::documentation;
@@ -226,10 +227,17 @@ fn executor_config(given: &Given, temporary: &Path, job_variables: Map<String, V
         default_initrd: given.path("BOOTS_DEFAULT_INITRD"),
         default_cmdline: given.or_default("BOOTS_DEFAULT_CMDLINE"),
         artifact_cache: given.path("EXECUTOR_ARTIFACT_CACHE_ROOT").unwrap_or_else(|| temporary.join("artifacts")),
+        unfit_pattern: unfit_pattern(given)?,
         job_variables,
         vpdu_endpoint: given.text("EXECUTOR_VPDU_ENDPOINT").map(str::to_owned),
         console_host: host_of(&given.or_default("SALAD_URL")),
     })
+}
+
+fn unfit_pattern(given: &Given) -> Result<Option<Pattern>, SettingsError> {
+    let name = "CONSOLE_PATTERN_DEFAULT_MACHINE_UNFIT_FOR_SERVICE_REGEX";
+    let compile = |text| Pattern::new(text).map_err(|e| given.wrong(name, &e.to_string()));
+    given.text(name).map(compile).transpose()
 }
 
 fn private_prefix(given: &Given) -> Result<u8, SettingsError> {

@@ -3,12 +3,13 @@
 //! is done with the programs that a person would use; the farm is a fresh one of its own, and is gone afterwards.
 
 mod farm_file;
+mod plain;
 mod story;
 
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -18,7 +19,9 @@ use crate::farm::{
     Farm, FarmError,
     options::{FarmOptions, default_bin_dir},
 };
+use plain::PlainText;
 use story::Story;
+use tokio::io::AsyncReadExt as _;
 
 /// Boots of the demo's training.
 const TRAINING_BOOTS: u32 = 2;
@@ -149,15 +152,25 @@ async fn story(farm: &Farm) -> Result<bool, DemoError> {
     Ok(status.success())
 }
 
-/// Runs one of our programs as a person would, showing the command.
+/// Runs one of our programs as a person would, showing the command. What it prints comes without the escape sequences
+/// of the firmware.
 async fn run_program(program: &str, arguments: &[&str]) -> Result<ExitStatus, DemoError> {
     say(&format!("$ {program} {}", arguments.join(" ")));
-    let mut command = Command::new(default_bin_dir().join(program));
-    command.args(arguments).stdin(std::process::Stdio::null());
-    let mut command = tokio::process::Command::from(command);
-    command
-        .kill_on_drop(true)
-        .status()
-        .await
-        .map_err(|source| DemoError::Program { program: program.to_owned(), source })
+    let failed = |source| DemoError::Program { program: program.to_owned(), source };
+    let mut command = tokio::process::Command::new(default_bin_dir().join(program));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut said) = child.stdout.take() {
+        let (mut buffer, mut plain) = (vec![0; 8192], PlainText::default());
+        loop {
+            let n = said.read(&mut buffer).await.map_err(failed)?;
+            if n == 0 {
+                break;
+            }
+            let mut out = io::stdout().lock();
+            // A reader that left does not stop the demo: the clean-up matters more.
+            let _ = out.write_all(&plain.filter(&buffer[..n])).and_then(|()| out.flush());
+        }
+    }
+    child.wait().await.map_err(failed)
 }

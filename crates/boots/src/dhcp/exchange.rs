@@ -108,7 +108,7 @@ impl Dhcp {
 impl Exchange<'_> {
     fn discover(&mut self) -> Outcome {
         let client = Client::of(self.request);
-        let seen = Some((self.mac, Stage::DhcpDiscover { client: client.words() }));
+        let seen = Some((self.mac, Stage::DhcpDiscover { client: client.words(), boots: client.boots() }));
         let wish = self.request.options.address(code::REQUESTED_ADDRESS);
         let Some(address) = self.leases.offer(self.mac, wish, self.directory, self.now) else {
             tracing::warn!(mac = %self.mac, "no address left in the DHCP pool");

@@ -98,6 +98,11 @@ impl Client {
         }
     }
 
+    /// Whether it wants to boot, rather than being an operating system that wants an address.
+    pub const fn boots(&self) -> bool {
+        !matches!(self, Self::Other(_))
+    }
+
     /// What it is, in a few words.
     pub fn words(&self) -> String {
         match self {

@@ -98,7 +98,7 @@ async fn accept(
     refuse_unsupported(&metadata)?;
     let call_back = if wants_upgrade { None } else { Some(call_back(state, peers, &metadata)?) };
     let (name, text) = match (parts.job, &metadata.job_desc_url) {
-        (Some(text), None) => ("job".to_owned(), text),
+        (Some((name, text)), None) => (name, text),
         (None, Some(url)) => (url.clone(), fetch_job(state, url, &metadata).await?),
         (Some(_), Some(_)) => return Err(bad("give either the part `job` or `metadata.job_desc_url`, not both")),
         (None, None) => return Err(bad("give the job: the part `job`, or `metadata.job_desc_url`")),
@@ -114,7 +114,8 @@ async fn accept(
 #[derive(Default)]
 struct Parts {
     metadata: Option<Metadata>,
-    job: Option<String>,
+    /// Name of the file, for messages, and its text.
+    job: Option<(String, String)>,
 }
 
 impl Parts {
@@ -130,7 +131,10 @@ impl Parts {
                 }
                 self.metadata = Some(metadata);
             }
-            "job" => self.job = Some(text(field, "job").await?),
+            "job" => {
+                let file = field.file_name().map(|n| n.chars().filter(|c| !c.is_control()).take(200).collect());
+                self.job = Some((file.unwrap_or_else(|| "job".to_owned()), text(field, "job").await?));
+            }
             "job_bucket_initial_state_tarball_file" => {
                 return Err(bad("job buckets are not supported yet: submit without a shared directory (-s)"));
             }

@@ -19,6 +19,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("EXECUTOR_VPDU_ENDPOINT", "", "host:port of a virtual PDU; adds a PDU named VPDU."),
     ("EXECUTOR_ARTIFACT_CACHE_ROOT", "", "Folder of downloaded artifacts. Default: artifacts in TMP_MOUNT."),
     ("CONSOLE_UPGRADE", "true", "Whether a job's console runs on the submitting connection. false: the gateway calls the client back."),
+    (
+        "CONSOLE_PATTERN_DEFAULT_MACHINE_UNFIT_FOR_SERVICE_REGEX",
+        "",
+        "What a console prints when its machine is unfit for service; a job's own pattern goes before it.",
+    ),
     ("SERGENT_HARTMAN_BOOT_COUNT", "20", "Boots in a training."),
     ("SERGENT_HARTMAN_QUALIFYING_BOOT_COUNT", "19", "Boots of a training that must pass."),
     ("SERGENT_HARTMAN_REGISTRATION_RETRIAL_DELAY", "120", "Seconds before a failed registration is tried again."),

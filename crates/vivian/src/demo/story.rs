@@ -113,7 +113,7 @@ impl Story {
             "port" => self.note("power", &event.text),
             "boot" if !self.brief => self.tell_boot(stage, &event.text),
             "registered" if !self.brief => self.tell_hardware(event),
-            "training" => self.note("training", &event.text),
+            "training" => self.note("training", event.text.trim_start_matches("training: ")),
             "state" => self.note("state", &event.text),
             "farm-file" | "unfit" | "check" => self.note(&event.kind, &event.text),
             _ => {}
@@ -123,7 +123,7 @@ impl Story {
     fn tell_boot(&mut self, stage: &str, text: &str) {
         let what = text.split_once(": ").map_or(text, |(_, what)| what);
         let word = match stage {
-            "dhcp" | "dhcp-ack" => "DHCP",
+            "dhcp" | "dhcp-ack" | "os-dhcp" => "DHCP",
             "tftp" | "tftp-done" => "TFTP",
             "script" => "iPXE",
             "kernel" | "kernel-done" | "initrd" | "initrd-done" => "HTTP",
