@@ -28,7 +28,11 @@ pub fn program(name: &str) -> PathBuf {
     let path = std::env::current_exe().unwrap_or_default();
     // target/debug/deps/TEST
     let path = path.ancestors().nth(2).unwrap_or(Path::new(".")).join(name);
-    assert!(path.is_file(), "{} is missing: `make build` builds it, `make test` does so by itself", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: `make build` builds it, `make test` does so by itself",
+        path.display()
+    );
     path
 }
 
@@ -219,6 +223,7 @@ pub fn qualified(outlet: u32) -> String {
 
 fn write(path: &Path, text: &str) {
     let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    let written = made.and_then(|()| std::fs::File::create(path)).and_then(|mut f| f.write_all(text.as_bytes()));
+    let written =
+        made.and_then(|()| std::fs::File::create(path)).and_then(|mut f| f.write_all(text.as_bytes()));
     written.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }

@@ -32,7 +32,13 @@ fn a_taken_port_names_the_port_and_the_setting() {
     assert!(words.contains(&port) && words.contains("EXECUTOR_PORT"), "{words}");
 
     let said = run(Command::new(program("vivian"))
-        .args(["--state-dir", &folder.path().display().to_string(), "up", "--ports", &format!("executor={port}")])
+        .args([
+            "--state-dir",
+            &folder.path().display().to_string(),
+            "up",
+            "--ports",
+            &format!("executor={port}"),
+        ])
         .args(["--images", &images().display().to_string()]));
     assert_ne!(said.code, 0);
     assert!(said.err.contains(&port) && said.err.contains("--ephemeral-ports"), "{}", said.err);
@@ -85,7 +91,12 @@ fn stop_salad(folder: &std::path::Path) {
 fn a_missing_qemu_and_a_missing_tun_device_are_told_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().display().to_string();
-    let said = run(Command::new(program("vpdu")).env("PATH", folder.path()).args(["--state-dir", &state, "--port", "0"]));
+    let said = run(Command::new(program("vpdu")).env("PATH", folder.path()).args([
+        "--state-dir",
+        &state,
+        "--port",
+        "0",
+    ]));
     assert_ne!(said.code, 0);
     assert!(said.err.contains("qemu-system-x86"), "{}", said.err);
 }

@@ -18,7 +18,11 @@ fn a_uefi_machine_boots_by_pxe_and_ipxe_and_runs_a_job() {
     let job = HELLO.replace("uname -sr", "uname -sr; ls -d /sys/firmware/efi");
     let said = farm.job(&job, &["-t", "virtio:family:VIRTIO"]);
     assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
-    assert!(said.out.contains("\n/sys/firmware/efi") || said.out.contains("\r\n/sys/firmware/efi"), "{}", said.out);
+    assert!(
+        said.out.contains("\n/sys/firmware/efi") || said.out.contains("\r\n/sys/firmware/efi"),
+        "{}",
+        said.out
+    );
     let log = std::fs::read_to_string(farm.path("log/farmgate.log")).unwrap_or_default();
     assert!(log.contains("snponly.efi"), "its iPXE came over TFTP: {log}");
     farm.stop();

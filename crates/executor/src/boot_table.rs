@@ -63,7 +63,8 @@ impl BootTable {
     pub fn set_machines(&self, machines: Vec<(MacAddress, DutId, Option<Ipv4Addr>, String)>) {
         let mut clients = self.write();
         for client in clients.values_mut() {
-            *client = Client { plan: client.plan.take(), watcher: client.watcher.take(), ..Client::default() };
+            *client =
+                Client { plan: client.plan.take(), watcher: client.watcher.take(), ..Client::default() };
         }
         for (mac, dut, address, host_name) in machines {
             let client = clients.entry(mac).or_default();
@@ -97,12 +98,24 @@ impl BootTable {
     }
 
     fn default_plan(&self, console_id: String) -> Result<BootPlan, String> {
-        let kernel = self.defaults.kernel.clone().ok_or("the gateway has no default kernel: set BOOTS_DEFAULT_KERNEL")?;
+        let kernel = self
+            .defaults
+            .kernel
+            .clone()
+            .ok_or("the gateway has no default kernel: set BOOTS_DEFAULT_KERNEL")?;
         if !kernel.is_file() {
-            return Err(format!("the default kernel {} does not exist: see BOOTS_DEFAULT_KERNEL", kernel.display()));
+            return Err(format!(
+                "the default kernel {} does not exist: see BOOTS_DEFAULT_KERNEL",
+                kernel.display()
+            ));
         }
         let initrds = self.defaults.initrd.iter().cloned().map(Content::File).collect();
-        Ok(BootPlan { console_id, kernel: Content::File(kernel), initrds, cmdline: self.defaults.cmdline.clone() })
+        Ok(BootPlan {
+            console_id,
+            kernel: Content::File(kernel),
+            initrds,
+            cmdline: self.defaults.cmdline.clone(),
+        })
     }
 }
 
@@ -158,7 +171,9 @@ pub(crate) fn describe(stage: &Stage) -> (&'static str, String) {
         Stage::TftpStart { file } => ("tftp", format!("fetches {file} over TFTP")),
         Stage::TftpDone { file, bytes } => ("tftp-done", format!("has {file} ({bytes} bytes)")),
         Stage::Script => ("script", "got its iPXE script".to_owned()),
-        Stage::FileStart { file, bytes } if file == "kernel" => ("kernel", format!("fetches the kernel ({bytes} bytes)")),
+        Stage::FileStart { file, bytes } if file == "kernel" => {
+            ("kernel", format!("fetches the kernel ({bytes} bytes)"))
+        }
         Stage::FileStart { file, bytes } => ("initrd", format!("fetches the {file} ({bytes} bytes)")),
         Stage::FileDone { file, .. } if file == "kernel" => ("kernel-done", "has the kernel".to_owned()),
         Stage::FileDone { file, .. } => ("initrd-done", format!("has the {file}")),
@@ -197,7 +212,12 @@ mod tests {
         let t = table();
         let plan = BootPlan { cmdline: "job".into(), ..ask(&t, 1).unwrap() };
         t.set_plan(mac(1), Some(plan));
-        t.set_machines(vec![(mac(1), DutId::from(mac(1)), Some(Ipv4Addr::new(10, 42, 0, 7)), "f-x-1".into())]);
+        t.set_machines(vec![(
+            mac(1),
+            DutId::from(mac(1)),
+            Some(Ipv4Addr::new(10, 42, 0, 7)),
+            "f-x-1".into(),
+        )]);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "job");
         assert!(t.is_reserved(Ipv4Addr::new(10, 42, 0, 7)));
         t.set_plan(mac(1), None);
@@ -206,7 +226,10 @@ mod tests {
 
     #[test]
     fn a_gateway_without_a_kernel_says_which_setting_is_missing() {
-        let t = BootTable::new(Defaults { kernel: None, initrd: None, cmdline: String::new() }, EventLog::default());
+        let t = BootTable::new(
+            Defaults { kernel: None, initrd: None, cmdline: String::new() },
+            EventLog::default(),
+        );
         assert!(ask(&t, 1).unwrap_err().contains("BOOTS_DEFAULT_KERNEL"));
     }
 }

@@ -198,7 +198,11 @@ impl Console {
         self.feed = None;
     }
 
-    async fn show_until<W: AsyncWrite + Unpin>(&mut self, end: ConsoleOffset, writer: &mut W) -> std::io::Result<()> {
+    async fn show_until<W: AsyncWrite + Unpin>(
+        &mut self,
+        end: ConsoleOffset,
+        writer: &mut W,
+    ) -> std::io::Result<()> {
         while self.at < end {
             // The bytes are in the record already, so this wait is short; it is bounded because SALAD may be away.
             // Only the wait is: a frame that a slow client has half of must be written to its end.

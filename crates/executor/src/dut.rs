@@ -120,14 +120,19 @@ pub(crate) fn spawn(
     full_name: String,
 ) -> DutHandle {
     let (intents, inbox) = mpsc::channel(64);
-    let memory = Memory {
-        quick_check_due: shared.config.quick_check && entry.ready_for_service,
-        ..Memory::default()
-    };
+    let memory =
+        Memory { quick_check_due: shared.config.quick_check && entry.ready_for_service, ..Memory::default() };
     let host = shared.config.console_host.clone();
     let first = Standing { state: DutState::Unknown, reason: "the gateway is starting".to_owned() };
-    let (shown, watched) =
-        watch::channel(describe(&id, &entry, &full_name, &first, Timestamp::now(), Training::default(), host));
+    let (shown, watched) = watch::channel(describe(
+        &id,
+        &entry,
+        &full_name,
+        &first,
+        Timestamp::now(),
+        Training::default(),
+        host,
+    ));
     let stop = shared.shutdown.child_token();
     let task = DutTask {
         shared,
@@ -191,7 +196,8 @@ impl DutTask {
 
     /// A port of ours that is on while no run uses it was left on by a gateway that died.
     async fn switch_off_left_on(&self) {
-        if standing(&self.entry, &Memory { pdu_known: true, ..Memory::default() }).state == DutState::WaitForConfig
+        if standing(&self.entry, &Memory { pdu_known: true, ..Memory::default() }).state
+            == DutState::WaitForConfig
             || self.entry.is_retired
             || !self.entry.ready_for_service
         {
@@ -227,7 +233,9 @@ impl DutTask {
             };
             if !fits {
                 // Full: it has been told already.
-                let _ = activity.commands.try_send(Command::Cancel { by: "a change of the farm file".to_owned() });
+                let _ = activity
+                    .commands
+                    .try_send(Command::Cancel { by: "a change of the farm file".to_owned() });
             }
             return;
         }
@@ -283,14 +291,16 @@ impl DutTask {
                         }
                     }
                     Err(error) => {
-                        self.memory.borked = Some(format!("it qualified, but the farm file cannot be written: {error}"));
+                        self.memory.borked =
+                            Some(format!("it qualified, but the farm file cannot be written: {error}"));
                     }
                 }
             }
             Step::Failed => {
                 let summary = self.round.as_ref().map(Round::summary).unwrap_or_default();
                 self.emit("training", format!("{} did not qualify: {summary}", self.full_name));
-                self.memory.borked = Some(format!("it did not qualify: {summary}; activate it to train it again"));
+                self.memory.borked =
+                    Some(format!("it did not qualify: {summary}; activate it to train it again"));
             }
         }
     }
@@ -420,7 +430,9 @@ impl DutTask {
                     self.entry = Arc::new(entry.clone());
                 }
             }
-            Err(error) => self.memory.borked = Some(format!("{why}; and the farm file cannot be written: {error}")),
+            Err(error) => {
+                self.memory.borked = Some(format!("{why}; and the farm file cannot be written: {error}"))
+            }
         }
     }
 
@@ -505,8 +517,12 @@ impl DutTask {
         let mut now = self.standing();
         if let Some(Activity { kind: Kind::Job, phase, .. }) = &self.activity {
             now = match *phase.borrow() {
-                Phase::Setup => Standing { state: DutState::Queued, reason: "a job is being prepared".to_owned() },
-                phase => Standing { state: DutState::Running, reason: format!("a job runs: {}", words(phase)) },
+                Phase::Setup => {
+                    Standing { state: DutState::Queued, reason: "a job is being prepared".to_owned() }
+                }
+                phase => {
+                    Standing { state: DutState::Running, reason: format!("a job runs: {}", words(phase)) }
+                }
             };
         }
         let training = match &self.round {

@@ -33,14 +33,26 @@ impl Default for EventLog {
 
 impl EventLog {
     /// Records an event and shows it to all who watch.
-    pub fn emit(&self, dut: Option<&DutId>, kind: &str, text: impl Into<String>, details: Map<String, Value>) {
+    pub fn emit(
+        &self,
+        dut: Option<&DutId>,
+        kind: &str,
+        text: impl Into<String>,
+        details: Map<String, Value>,
+    ) {
         let text = text.into();
         tracing::info!(dut = dut.map(DutId::as_str), kind, "{text}");
         // The lock is held while sending, so that live readers see the order of the sequence numbers.
         let mut recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.0 += 1;
-        let event =
-            Event { seq: recent.0, time: Timestamp::now(), dut: dut.cloned(), kind: kind.to_owned(), text, details };
+        let event = Event {
+            seq: recent.0,
+            time: Timestamp::now(),
+            dut: dut.cloned(),
+            kind: kind.to_owned(),
+            text,
+            details,
+        };
         if recent.1.len() == REMEMBERED {
             recent.1.pop_front();
         }

@@ -218,7 +218,11 @@ impl Executor {
             self.set_retired(name, false, "it is in service already").await?;
         } else if dut.state != farmgate_protocol::dut::DutState::Borked {
             let state = dut.state.as_str();
-            return Err(ExecutorError::WrongState { dut: dut.id, state, why: "it is in service already".to_owned() });
+            return Err(ExecutorError::WrongState {
+                dut: dut.id,
+                state,
+                why: "it is in service already".to_owned(),
+            });
         }
         self.send(&dut.id, Intent::Retrain).await
     }
@@ -295,7 +299,10 @@ impl Executor {
     pub async fn switch_port(&self, pdu: &str, port: &PortId, on: bool) -> Result<(), ExecutorError> {
         let shared = &self.inner.shared;
         let farm = shared.mars.farm().borrow().clone();
-        let owner = farm.duts.iter().find(|(_, d)| d.pdu.as_deref() == Some(pdu) && d.pdu_port_id.as_ref() == Some(port));
+        let owner = farm
+            .duts
+            .iter()
+            .find(|(_, d)| d.pdu.as_deref() == Some(pdu) && d.pdu_port_id.as_ref() == Some(port));
         if let Some((id, entry)) = owner
             && !entry.is_retired
         {
@@ -391,8 +398,11 @@ mod tests {
     fn full_names_count_machines_of_a_kind_by_when_they_came() {
         let mut farm = Farm::default();
         let mut add = |id: &str, base: &str, seen: Option<&str>| {
-            let entry =
-                DutEntry { base_name: base.into(), first_seen: seen.map(str::to_owned), ..DutEntry::default() };
+            let entry = DutEntry {
+                base_name: base.into(),
+                first_seen: seen.map(str::to_owned),
+                ..DutEntry::default()
+            };
             farm.duts.insert(DutId::new(id).unwrap(), entry);
         };
         add("a", "gfx9", Some("2022-01-02 00:00:00"));

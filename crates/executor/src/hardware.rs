@@ -22,7 +22,11 @@ pub fn differences(known: &DutEntry, found: &Registration) -> Vec<String> {
             list.push(format!("{what} was {before}, is {now}"));
         }
     };
-    compare("MAC address", known.mac_address.map(|m| m.to_string()), found.mac_address.map(|m| m.to_string()));
+    compare(
+        "MAC address",
+        known.mac_address.map(|m| m.to_string()),
+        found.mac_address.map(|m| m.to_string()),
+    );
     compare("IP address", known.ip_address.map(|a| a.to_string()), found.ip_address.map(|a| a.to_string()));
     compare("console", known.local_tty_device.clone(), found.local_tty_device.clone());
     if known.local_tty_device.is_some() && found.local_tty_device.is_none() {

@@ -32,19 +32,30 @@ pub fn standing(entry: &DutEntry, memory: &Memory) -> Standing {
     }
     match (&entry.pdu, &entry.pdu_port_id) {
         (None, None) => {
-            return stands(DutState::WaitForConfig, "set its pdu and pdu_port_id in the farm file (mars_db.yaml)");
+            return stands(
+                DutState::WaitForConfig,
+                "set its pdu and pdu_port_id in the farm file (mars_db.yaml)",
+            );
         }
-        (None, Some(_)) => return stands(DutState::WaitForConfig, "set its pdu in the farm file (mars_db.yaml)"),
+        (None, Some(_)) => {
+            return stands(DutState::WaitForConfig, "set its pdu in the farm file (mars_db.yaml)");
+        }
         (Some(_), None) => {
             return stands(DutState::WaitForConfig, "set its pdu_port_id in the farm file (mars_db.yaml)");
         }
         (Some(pdu), Some(_)) if !memory.pdu_known => {
-            return stands(DutState::WaitForConfig, &format!("its PDU {pdu:?} does not exist in the farm file"));
+            return stands(
+                DutState::WaitForConfig,
+                &format!("its PDU {pdu:?} does not exist in the farm file"),
+            );
         }
         (Some(_), Some(_)) => {}
     }
     if entry.mac_address.is_none() {
-        return stands(DutState::WaitForConfig, "set its mac_address in the farm file: it is known by it when it boots");
+        return stands(
+            DutState::WaitForConfig,
+            "set its mac_address in the farm file: it is known by it when it boots",
+        );
     }
     if !entry.ready_for_service {
         return match &memory.borked {

@@ -27,10 +27,18 @@ pub fn candidates<'a>(duts: &'a [Dut], target: &Target, farm: &str) -> Result<Ve
             let names = duts.iter().flat_map(|d| [d.id.to_string(), d.full_name.clone()]);
             return Err(NoMatch::UnknownId(format!("no DUT is called {id:?}{}", nearest(id, names))));
         }
-        let missing: Vec<&str> =
-            target.tags.iter().filter(|t| !tags_of(named[0], farm).contains(*t)).map(String::as_str).collect();
+        let missing: Vec<&str> = target
+            .tags
+            .iter()
+            .filter(|t| !tags_of(named[0], farm).contains(*t))
+            .map(String::as_str)
+            .collect();
         if !missing.is_empty() {
-            let text = format!("{} is named by the job, but lacks the tags {}", named[0].full_name, missing.join(", "));
+            let text = format!(
+                "{} is named by the job, but lacks the tags {}",
+                named[0].full_name,
+                missing.join(", ")
+            );
             return Err(NoMatch::Tags(text));
         }
         return Ok(named);
@@ -59,8 +67,10 @@ fn no_tags(duts: &[Dut], wanted: &[String], farm: &str) -> String {
 
 /// `; did you mean ...` with the most similar of some names, or what there is.
 pub(crate) fn nearest(wanted: &str, names: impl Iterator<Item = String>) -> String {
-    let mut scored: Vec<(f64, String)> =
-        names.map(|name| (strsim::jaro_winkler(wanted, &name), name)).filter(|(score, _)| *score > 0.7).collect();
+    let mut scored: Vec<(f64, String)> = names
+        .map(|name| (strsim::jaro_winkler(wanted, &name), name))
+        .filter(|(score, _)| *score > 0.7)
+        .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     scored.dedup_by(|a, b| a.1 == b.1);
     scored.truncate(3);
@@ -82,7 +92,8 @@ mod tests {
 
     #[test]
     fn tags_ids_full_names_and_the_farm_select() {
-        let duts = [example_dut("52:54:00:11:22:01", "virtio", 1), example_dut("52:54:00:11:22:02", "virtio", 2)];
+        let duts =
+            [example_dut("52:54:00:11:22:01", "virtio", 1), example_dut("52:54:00:11:22:02", "virtio", 2)];
         let found = |t: &Target| candidates(&duts, t, "f").map(|d| d.len());
         assert_eq!(found(&target(None, &[])), Ok(2));
         assert_eq!(found(&target(None, &["virtio:family:VIRTIO", "farm:f"])), Ok(2));
@@ -94,7 +105,8 @@ mod tests {
     #[test]
     fn what_no_dut_has_is_refused_with_the_nearest_that_exist() {
         let duts = [example_dut("52:54:00:11:22:01", "virtio", 1)];
-        let Err(NoMatch::Tags(text)) = candidates(&duts, &target(None, &["virtio:familly:VIRTIO"]), "f") else {
+        let Err(NoMatch::Tags(text)) = candidates(&duts, &target(None, &["virtio:familly:VIRTIO"]), "f")
+        else {
             panic!("it matched");
         };
         assert!(text.contains("did you mean virtio:family:VIRTIO"), "{text}");

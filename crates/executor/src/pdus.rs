@@ -71,7 +71,12 @@ impl Pdus {
                     ..PduOptions::default()
                 };
                 let handle = PduHandle::spawn(name, driver, options, stop.clone());
-                tokio::spawn(announce_port_changes(name.to_owned(), handle.clone(), self.events.clone(), stop.clone()));
+                tokio::spawn(announce_port_changes(
+                    name.to_owned(),
+                    handle.clone(),
+                    self.events.clone(),
+                    stop.clone(),
+                ));
                 Running { entry, handle: Some(handle), problem: None, stop }
             }
             Err(error) => {

@@ -53,7 +53,8 @@ const REGISTER_FIELDS: &[&str] = &[
     "boot_sequence_power",
 ];
 /// What a machine may say of itself.
-const OWN_FIELDS: &[&str] = &["base_name", "tags", "mac_address", "ip_address", "local_tty_device", "hardware"];
+const OWN_FIELDS: &[&str] =
+    &["base_name", "tags", "mac_address", "ip_address", "local_tty_device", "hardware"];
 /// What PATCH `dut/ID` takes.
 const PATCH_FIELDS: &[&str] = &[
     "pdu_off_delay",
@@ -96,7 +97,8 @@ fn fields(body: &Map<String, Value>, allowed: &[&str]) -> Result<Fields, Executo
     for name in body.keys() {
         if !allowed.contains(&name.as_str()) {
             let hint = nearest(name, allowed.iter().map(|n| (*n).to_owned()));
-            let text = format!("the field {name:?} cannot be set here{hint}; allowed are {}", allowed.join(", "));
+            let text =
+                format!("the field {name:?} cannot be set here{hint}; allowed are {}", allowed.join(", "));
             return Err(ExecutorError::Invalid(text));
         }
     }
@@ -104,7 +106,11 @@ fn fields(body: &Map<String, Value>, allowed: &[&str]) -> Result<Fields, Executo
 }
 
 /// A machine by its id, or else by its MAC address.
-fn known<'a>(farm: &'a Farm, id: Option<&DutId>, mac: Option<MacAddress>) -> Option<(&'a DutId, &'a DutEntry)> {
+fn known<'a>(
+    farm: &'a Farm,
+    id: Option<&DutId>,
+    mac: Option<MacAddress>,
+) -> Option<(&'a DutId, &'a DutEntry)> {
     if let Some(id) = id {
         return farm.duts.get_key_value(id);
     }
@@ -130,7 +136,9 @@ pub(crate) fn plan(
         (None, Some(id), _) => id.clone(),
         (None, None, Some(mac)) => DutId::from(mac),
         (None, None, None) => {
-            return Err(ExecutorError::Invalid("give `mac_address` (or `id`): a machine is known by it".to_owned()));
+            return Err(ExecutorError::Invalid(
+                "give `mac_address` (or `id`): a machine is known by it".to_owned(),
+            ));
         }
     };
     if entry.is_none() && fields.base_name.is_none() {
@@ -155,24 +163,28 @@ pub(crate) fn plan(
         }
         return Ok(Planned { reply, change: None });
     }
-    let change = DutChange {
-        create: true,
-        ..change_of(fields, body)
-    };
+    let change = DutChange { create: true, ..change_of(fields, body) };
     Ok(Planned { reply, change: Some(change) })
 }
 
-fn own_fields_only(body: &Map<String, Value>, mac: Option<MacAddress>, address: Ipv4Addr) -> Result<(), ExecutorError> {
+fn own_fields_only(
+    body: &Map<String, Value>,
+    mac: Option<MacAddress>,
+    address: Ipv4Addr,
+) -> Result<(), ExecutorError> {
     if let Some(name) = body.keys().find(|name| !OWN_FIELDS.contains(&name.as_str())) {
         let text = format!("a machine may not set {name:?} of itself; only {}", OWN_FIELDS.join(", "));
         return Err(ExecutorError::Refused(text));
     }
     let Some(mac) = mac else {
-        return Err(ExecutorError::Refused(format!("{address} has no lease of this gateway: boot over its network")));
+        return Err(ExecutorError::Refused(format!(
+            "{address} has no lease of this gateway: boot over its network"
+        )));
     };
     let said = body.get("mac_address").and_then(Value::as_str);
     if said.and_then(|m| m.parse().ok()) != Some(mac) {
-        let text = format!("mac_address: a machine may only register itself, and {address} is leased to {mac}");
+        let text =
+            format!("mac_address: a machine may only register itself, and {address} is leased to {mac}");
         return Err(ExecutorError::Refused(text));
     }
     let said = body.get("ip_address").and_then(Value::as_str);
@@ -186,7 +198,10 @@ fn own_fields_only(body: &Map<String, Value>, mac: Option<MacAddress>, address: 
 /// PATCH `dut/ID`.
 pub(crate) fn patch(body: &Map<String, Value>) -> Result<DutChange, ExecutorError> {
     if body.is_empty() {
-        return Err(ExecutorError::Invalid(format!("nothing to change: give some of {}", PATCH_FIELDS.join(", "))));
+        return Err(ExecutorError::Invalid(format!(
+            "nothing to change: give some of {}",
+            PATCH_FIELDS.join(", ")
+        )));
     }
     Ok(change_of(fields(body, PATCH_FIELDS)?, body))
 }

@@ -4,7 +4,10 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use farmgate_boots::{BootPlan, Content, Sighting};
-use farmgate_job::{Action, Artifact, BootKind, BootSpec, Cause, Event, Job, JobRun, Outcome, Phase, RunSpec, TimerId, Variables};
+use farmgate_job::{
+    Action, Artifact, BootKind, BootSpec, Cause, Event, Job, JobRun, Outcome, Phase, RunSpec, TimerId,
+    Variables,
+};
 use farmgate_pdu::{PduHandle, PowerError};
 use farmgate_protocol::{DutId, JobStatus, MacAddress, PortId, Timestamp, console::Control};
 use farmgate_salad::{Chunk, ConsoleOffset, Salad};
@@ -163,7 +166,11 @@ struct Edge {
 
 impl Edge {
     /// Waits for the next thing that happens and deals with it.
-    async fn step(&mut self, sightings: &mut mpsc::Receiver<Sighting>, commands: &mut mpsc::Receiver<Command>) {
+    async fn step(
+        &mut self,
+        sightings: &mut mpsc::Receiver<Sighting>,
+        commands: &mut mpsc::Receiver<Command>,
+    ) {
         let timer = self.timers.iter().map(|(_, at)| *at).min();
         tokio::select! {
             chunk = self.console.next() => self.console_said(chunk),
@@ -204,7 +211,10 @@ impl Edge {
                 Action::DisarmTimer { timer } => self.timers.retain(|(t, _)| *t != timer),
                 Action::Tell(control) => self.tell(control),
                 Action::UnfitForService { line } => {
-                    self.emit("unfit", format!("the machine says that it is unfit for service: {}", line.trim_end()));
+                    self.emit(
+                        "unfit",
+                        format!("the machine says that it is unfit for service: {}", line.trim_end()),
+                    );
                     self.unfit = Some(line);
                 }
                 Action::Finish(_) => self.timers.clear(), // the verdict is read from the machine
@@ -297,7 +307,8 @@ impl Edge {
     fn power_changed(&mut self, news: PowerNews) {
         match news {
             PowerNews::SeenOff => {
-                self.power_stage = PowerStage::Starting { quiet_until: Timestamp::now() + self.context.min_off };
+                self.power_stage =
+                    PowerStage::Starting { quiet_until: Timestamp::now() + self.context.min_off };
                 self.feed(Event::PowerOff);
             }
             PowerNews::SeenOn => {
@@ -331,7 +342,9 @@ impl Edge {
             };
             let told = match result.await {
                 Ok(()) => PowerNews::SeenOn,
-                Err(error) => PowerNews::Failed { message: power_message(&pdu, &port, &error), teardown: false },
+                Err(error) => {
+                    PowerNews::Failed { message: power_message(&pdu, &port, &error), teardown: false }
+                }
             };
             let _ = news.send(told).await;
         });
@@ -343,7 +356,9 @@ impl Edge {
         self.power.spawn(async move {
             let told = match pdu.off(&port).await {
                 Ok(()) => PowerNews::Final,
-                Err(error) => PowerNews::Failed { message: power_message(&pdu, &port, &error), teardown: true },
+                Err(error) => {
+                    PowerNews::Failed { message: power_message(&pdu, &port, &error), teardown: true }
+                }
             };
             // The run may have ended: then nobody listens.
             let _ = news.send(told).await;
@@ -360,7 +375,8 @@ impl Edge {
 
     fn timer_fired(&mut self) {
         let now = Instant::now();
-        let due: Vec<TimerId> = self.timers.iter().filter(|(_, at)| *at <= now).map(|(t, _)| t.clone()).collect();
+        let due: Vec<TimerId> =
+            self.timers.iter().filter(|(_, at)| *at <= now).map(|(t, _)| t.clone()).collect();
         for timer in due {
             // Dealing with one may have disarmed or re-armed the next.
             if self.timers.iter().any(|(t, at)| *t == timer && *at <= now) {
@@ -375,7 +391,9 @@ impl Edge {
         match tokio::time::timeout(Duration::from_secs(1), write).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::info!(dut = %self.context.dut, %error, "typed text is lost"),
-            Err(_) => tracing::info!(dut = %self.context.dut, "typed text is lost: the console does not take it"),
+            Err(_) => {
+                tracing::info!(dut = %self.context.dut, "typed text is lost: the console does not take it")
+            }
         }
     }
 }
@@ -419,11 +437,19 @@ async fn read_input(client: &mut Option<RunClient>) -> Option<Vec<u8>> {
 async fn prepare(context: &RunContext, job: &Job) -> Prepared {
     let mut warnings = Vec::new();
     let start = plan(context, &job.start, &mut warnings).await?;
-    let next = if job.continue_ == job.start { start.clone() } else { plan(context, &job.continue_, &mut warnings).await? };
+    let next = if job.continue_ == job.start {
+        start.clone()
+    } else {
+        plan(context, &job.continue_, &mut warnings).await?
+    };
     Ok((Plans { start, next }, warnings))
 }
 
-async fn plan(context: &RunContext, boot: &BootSpec, warnings: &mut Vec<String>) -> Result<BootPlan, (Cause, String)> {
+async fn plan(
+    context: &RunContext,
+    boot: &BootSpec,
+    warnings: &mut Vec<String>,
+) -> Result<BootPlan, (Cause, String)> {
     let defaults = context.boots.defaults().clone();
     let cmdline = boot.cmdline.clone().unwrap_or(defaults.cmdline);
     let kernel = match &boot.kernel {

@@ -102,7 +102,9 @@ impl Executor {
                 if let Some(deadline) = job.deadline
                     && deadline < farmgate_protocol::Timestamp::now()
                 {
-                    return Err(SubmitError::BadRequest(format!("the job's deadline, {deadline}, has passed")));
+                    return Err(SubmitError::BadRequest(format!(
+                        "the job's deadline, {deadline}, has passed"
+                    )));
                 }
                 if dut.state == DutState::Idle {
                     idle.push((dut.id.clone(), job, Arc::new(variables)));

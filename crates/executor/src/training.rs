@@ -103,7 +103,8 @@ impl Round {
     /// One line about how it went.
     pub fn summary(&self) -> String {
         let failure = self.loops.iter().find(|l| l.status != Some(JobStatus::Pass));
-        let mut text = format!("{} of {} boots passed, {} needed", self.passed(), self.done(), self.drill.qualifying);
+        let mut text =
+            format!("{} of {} boots passed, {} needed", self.passed(), self.done(), self.drill.qualifying);
         if let Some(failure) = failure {
             text.push_str("; the first failure: ");
             text.push_str(&failure.cause);
@@ -118,7 +119,11 @@ impl Round {
             *statuses.entry(status.to_string()).or_insert(0) += 1;
         }
         Training {
-            state: if self.registration_failed { TrainingState::RegistrationFailed } else { TrainingState::Enrolling },
+            state: if self.registration_failed {
+                TrainingState::RegistrationFailed
+            } else {
+                TrainingState::Enrolling
+            },
             is_active: active,
             is_registered: self.registered,
             boot_loop_counts: self.drill.boots,

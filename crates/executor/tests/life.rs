@@ -11,8 +11,8 @@ use std::{
 
 use farmgate_boots::{BootDirectory, ScriptRequest, Sighting, Stage};
 use farmgate_executor::{
-    BootTable, BuiltinJob, Caller, ClientLink, Defaults, EventLog, Executor, ExecutorConfig, Parts, Submission,
-    SubmitError, serve_client,
+    BootTable, BuiltinJob, Caller, ClientLink, Defaults, EventLog, Executor, ExecutorConfig, Parts,
+    Submission, SubmitError, serve_client,
 };
 use farmgate_mars::{CheckContext, Mars};
 use farmgate_protocol::{
@@ -170,9 +170,15 @@ fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
 
 /// A machine: whenever its outlet goes on it asks what to boot, and prints what `talk` makes of the command line.
 /// Its console is cut when the outlet goes off.
-async fn play_machine(boots: Arc<BootTable>, executor: Executor, console: SocketAddr, talk: fn(&str) -> Vec<String>) {
+async fn play_machine(
+    boots: Arc<BootTable>,
+    executor: Executor,
+    console: SocketAddr,
+    talk: fn(&str) -> Vec<String>,
+) {
     let mac: MacAddress = MAC.parse().unwrap();
-    let is_on = || executor.pdus().get("P").and_then(|p| p.ports.get("1")).map(|p| p.state) == Some(PortState::On);
+    let is_on =
+        || executor.pdus().get("P").and_then(|p| p.ports.get("1")).map(|p| p.state) == Some(PortState::On);
     loop {
         while !is_on() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -217,7 +223,10 @@ async fn attend(link: ClientLink, salad: Salad, typed: &[u8]) -> (String, Vec<(T
     let mut buffer = [0; 4096];
     let mut to_type = Some(typed);
     let status = 'read: loop {
-        let n = tokio::time::timeout(PATIENCE, reader.read(&mut buffer)).await.expect("the verdict comes").unwrap();
+        let n = tokio::time::timeout(PATIENCE, reader.read(&mut buffer))
+            .await
+            .expect("the verdict comes")
+            .unwrap();
         assert!(n > 0, "the stream ended without a verdict");
         frames.push(&buffer[..n]);
         while let Some(message) = frames.next_message().unwrap() {
@@ -273,11 +282,14 @@ async fn a_machine_registers_waits_trains_and_serves() {
         tokio::spawn(play_machine(Arc::clone(&farm.boots), farm.executor.clone(), farm.console, good));
     // A person wires it up.
     farm.edit(|text| {
-        text.replace("    base_name: virtio", "    pdu: P\n    pdu_port_id: 1\n    pdu_off_delay: 0\n    base_name: virtio")
-            .replace("    pdu_off_delay: 30.0\n", "")
-            .replace("    pdu_off_delay: 30\n", "")
-            .replace("    pdu: null\n", "")
-            .replace("    pdu_port_id: null\n", "")
+        text.replace(
+            "    base_name: virtio",
+            "    pdu: P\n    pdu_port_id: 1\n    pdu_off_delay: 0\n    base_name: virtio",
+        )
+        .replace("    pdu_off_delay: 30.0\n", "")
+        .replace("    pdu_off_delay: 30\n", "")
+        .replace("    pdu: null\n", "")
+        .replace("    pdu_port_id: null\n", "")
     });
     farm.wait_for_state(DutState::Idle).await;
     let dut = farm.executor.duts().remove(0);
@@ -366,7 +378,8 @@ async fn a_client_that_leaves_cancels_its_job_and_the_outlet_goes_off() {
 async fn a_machine_that_never_boots_is_incomplete_and_says_why() {
     let farm = Farm::start(WIRED, 1).await;
     farm.wait_for_state(DutState::Idle).await;
-    let text = job("hello").replace("boot_cycle: {seconds: 20}", "firmware_boot: {milliseconds: 300, retries: 1}");
+    let text =
+        job("hello").replace("boot_cycle: {seconds: 20}", "firmware_boot: {milliseconds: 300, retries: 1}");
     let link = farm.submit(&text).await.unwrap();
     let (_, messages, status) = attend(link, farm.executor.salad().clone(), b"").await;
     assert_eq!(status, JobStatus::Incomplete);
@@ -382,7 +395,11 @@ async fn wrong_jobs_are_refused_with_their_reason_before_anything_is_switched() 
     let farm = Farm::start(WIRED, 1).await;
     farm.wait_for_state(DutState::Idle).await;
     let cases = [
-        (job("x").replace("virtio:family:VIRTIO", "virtio:familly:VIRTIO"), 406, "did you mean virtio:family:VIRTIO"),
+        (
+            job("x").replace("virtio:family:VIRTIO", "virtio:familly:VIRTIO"),
+            406,
+            "did you mean virtio:family:VIRTIO",
+        ),
         (job("x").replace("{tags: [virtio:family:VIRTIO]}", "{id: f-virtio-9}"), 404, "f-virtio-1"),
         (job("x").replace("timeouts:", "timeout:"), 400, "job.yml:4"),
         (job("x").replace("target: {tags: [virtio:family:VIRTIO]}\n", ""), 400, "target"),

@@ -47,7 +47,9 @@ fn standard_output_is_the_console_and_the_verdict_and_the_exit_code_is_its_numbe
 
 #[test]
 fn a_submission_carries_everything_in_named_parts() {
-    let gateway = StandIn::play(|listener| {
+    let job = job();
+    let job_name = job.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let gateway = StandIn::play(move |listener| {
         let request = Request::next(listener);
         assert_eq!(request.line, "POST /api/v1/jobs");
         assert_eq!(request.headers["authorization"], "Basic eDpUT0s=", "x:TOK");
@@ -55,10 +57,13 @@ fn a_submission_carries_everything_in_named_parts() {
         assert_eq!(parts.keys().collect::<Vec<_>>(), ["art", "job", "metadata"]);
         for (name, file_name, kind) in [
             ("metadata", "metadata", "application/json"),
-            ("job", "job.yml", "application/x-yaml"),
+            ("job", &job_name, "application/x-yaml"),
             ("art", "art", "application/octet-stream"),
         ] {
-            assert_eq!((parts[name].file_name.as_str(), parts[name].content_type.as_str()), (file_name, kind));
+            assert_eq!(
+                (parts[name].file_name.as_str(), parts[name].content_type.as_str()),
+                (file_name, kind)
+            );
         }
         assert_eq!(parts["job"].body, b"version: 1\n");
         assert_eq!(parts["art"].body, vec![7; 300_000]);
@@ -75,7 +80,7 @@ fn a_submission_carries_everything_in_named_parts() {
     let url = format!("http://x:TOK@127.0.0.1:{}", gateway.port);
     let attached = format!("art:{}", path(&artifact));
     let arguments = ["-e", &url, "run", "-i", "dut", "-t", "a", "-t", "b", "-j", "mine", "-f", &attached];
-    let outcome = run(&[&arguments[..], &[path(&job())]].concat());
+    let outcome = run(&[&arguments[..], &[path(&job)]].concat());
     assert_eq!(outcome.code, 0, "{}", outcome.error);
     assert!(!outcome.error.contains("TOK"), "{}", outcome.error);
     gateway.done();

@@ -51,10 +51,8 @@ pub fn router(state: State) -> Router {
 
 /// What stands before every path: one form of it, and whether this caller may use it.
 pub fn guard(router: Router, settings: &Settings, state: State) -> Guarded {
-    let guarded = router.layer(axum::middleware::from_fn_with_state(
-        callers::Rules::new(settings, state),
-        callers::allow,
-    ));
+    let guarded = router
+        .layer(axum::middleware::from_fn_with_state(callers::Rules::new(settings, state), callers::allow));
     // Outside of the router, because it decides by the path.
     tower::util::MapRequestLayer::new(tidy_path as fn(_) -> _).layer(guarded)
 }
@@ -106,7 +104,8 @@ mod tests {
 
     #[test]
     fn the_query_stays() {
-        let request = axum::http::Request::get("//boot//a/boot.ipxe?platform=efi").body(axum::body::Body::empty());
+        let request =
+            axum::http::Request::get("//boot//a/boot.ipxe?platform=efi").body(axum::body::Body::empty());
         assert_eq!(tidy_path(request.unwrap()).uri(), "/boot/a/boot.ipxe?platform=efi");
     }
 }

@@ -53,7 +53,8 @@ pub async fn attach(settings: &Settings) -> Result<Salad, Box<dyn std::error::Er
         let ended = child.try_wait()?;
         if ended.is_some() || tokio::time::Instant::now() > deadline {
             let said = std::fs::read_to_string(&log_path).unwrap_or_default();
-            let last = said.lines().rev().find(|l| l.starts_with("farmgate:")).unwrap_or("it does not answer");
+            let last =
+                said.lines().rev().find(|l| l.starts_with("farmgate:")).unwrap_or("it does not answer");
             // It has ended already or is of no use.
             let _ = child.kill();
             return Err(format!(

@@ -15,7 +15,11 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
-#[command(name = "farmgate", version, about = "A bare-metal CI gateway: powers, boots, watches and shares test machines")]
+#[command(
+    name = "farmgate",
+    version,
+    about = "A bare-metal CI gateway: powers, boots, watches and shares test machines"
+)]
 struct Cli {
     /// Settings file (YAML). Environment variables win over it.
     #[arg(long, global = true, env = "FARMGATE_SETTINGS", value_name = "FILE")]

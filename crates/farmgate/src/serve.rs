@@ -37,7 +37,8 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
         interface_exists(&settings.private_interface)?;
     }
     let shutdown = CancellationToken::new();
-    let mars = Arc::new(Mars::open(settings.farm_file.clone(), farm_context(settings), shutdown.clone()).await?);
+    let mars =
+        Arc::new(Mars::open(settings.farm_file.clone(), farm_context(settings), shutdown.clone()).await?);
     let salad = console_process::attach(settings).await?;
     let events = EventLog::default();
     let boot_table = Arc::new(BootTable::new(settings.executor_config.boot_defaults(), events.clone()));
@@ -164,7 +165,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
 
 /// Cancels on SIGTERM or SIGINT.
 pub async fn stop_signals(shutdown: CancellationToken) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be handled: the gateway stops by kill -9 only");
         return;
     };

@@ -48,7 +48,9 @@ pub enum SettingsError {
         text: String,
     },
     /// A setting that has no default.
-    #[error("FARM_NAME is not set: give your farm a name (letters, digits, dashes), in the environment or the settings file")]
+    #[error(
+        "FARM_NAME is not set: give your farm a name (letters, digits, dashes), in the environment or the settings file"
+    )]
     NoFarmName,
 }
 
@@ -145,7 +147,10 @@ impl Settings {
     ///
     /// # Errors
     /// The first setting that is wrong, with where it was given and what to write.
-    pub fn load(file: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
         let mut warnings = Vec::new();
         let mut given = Given { values: file.map_or_else(|| Ok(BTreeMap::new()), read_file)? };
         for name in table::names() {
@@ -157,7 +162,8 @@ impl Settings {
         job_variables.insert("minio_url".to_owned(), Value::from(given.or_default("MINIO_URL")));
         let permanent = permanent_mount(&given, &mut warnings);
         let temporary = PathBuf::from(given.or_default("TMP_MOUNT"));
-        let private_address: Ipv4Addr = given.parse("PRIVATE_ADDRESS", "write an IPv4 address, like 10.42.0.1")?;
+        let private_address: Ipv4Addr =
+            given.parse("PRIVATE_ADDRESS", "write an IPv4 address, like 10.42.0.1")?;
         let any: IpAddr = given.parse("EXECUTOR_HOST", "write the address to listen on, like 0.0.0.0")?;
         let port = |name: &str| given.parse::<u16>(name, "write a TCP port, 1 to 65535");
         let executor = SocketAddr::new(any, port("EXECUTOR_PORT")?);
@@ -206,27 +212,46 @@ impl Settings {
     }
 }
 
-fn executor_config(given: &Given, temporary: &Path, job_variables: Map<String, Value>) -> Result<ExecutorConfig, SettingsError> {
+fn executor_config(
+    given: &Given,
+    temporary: &Path,
+    job_variables: Map<String, Value>,
+) -> Result<ExecutorConfig, SettingsError> {
     let boot_count: u32 = given.parse("SERGENT_HARTMAN_BOOT_COUNT", "write the number of boots")?;
-    let qualifying: u32 = given.parse("SERGENT_HARTMAN_QUALIFYING_BOOT_COUNT", "write the number of boots")?;
+    let qualifying: u32 =
+        given.parse("SERGENT_HARTMAN_QUALIFYING_BOOT_COUNT", "write the number of boots")?;
     if qualifying > boot_count {
-        let text = format!("more boots must pass than there are (SERGENT_HARTMAN_BOOT_COUNT is {boot_count})");
+        let text =
+            format!("more boots must pass than there are (SERGENT_HARTMAN_BOOT_COUNT is {boot_count})");
         return Err(given.wrong("SERGENT_HARTMAN_QUALIFYING_BOOT_COUNT", &text));
     }
     let delay: f64 = given.parse("SERGENT_HARTMAN_REGISTRATION_RETRIAL_DELAY", "write seconds")?;
     Ok(ExecutorConfig {
         farm_name: farm_name(given)?,
-        registration_job: template(given, "EXECUTOR_REGISTRATION_JOB", "register.yml", include_str!("../../../jobs/register.yml"))?,
-        bootloop_job: template(given, "EXECUTOR_BOOTLOOP_JOB", "bootloop.yml", include_str!("../../../jobs/bootloop.yml"))?,
+        registration_job: template(
+            given,
+            "EXECUTOR_REGISTRATION_JOB",
+            "register.yml",
+            include_str!("../../../jobs/register.yml"),
+        )?,
+        bootloop_job: template(
+            given,
+            "EXECUTOR_BOOTLOOP_JOB",
+            "bootloop.yml",
+            include_str!("../../../jobs/bootloop.yml"),
+        )?,
         boot_count,
         qualifying_boot_count: qualifying,
-        registration_retrial_delay: Duration::try_from_secs_f64(delay)
-            .map_err(|_| given.wrong("SERGENT_HARTMAN_REGISTRATION_RETRIAL_DELAY", "write seconds, 0 or more"))?,
+        registration_retrial_delay: Duration::try_from_secs_f64(delay).map_err(|_| {
+            given.wrong("SERGENT_HARTMAN_REGISTRATION_RETRIAL_DELAY", "write seconds, 0 or more")
+        })?,
         quick_check: given.flag("SERGENT_HARTMAN_QUICK_CHECK")?,
         default_kernel: given.path("BOOTS_DEFAULT_KERNEL"),
         default_initrd: given.path("BOOTS_DEFAULT_INITRD"),
         default_cmdline: given.or_default("BOOTS_DEFAULT_CMDLINE"),
-        artifact_cache: given.path("EXECUTOR_ARTIFACT_CACHE_ROOT").unwrap_or_else(|| temporary.join("artifacts")),
+        artifact_cache: given
+            .path("EXECUTOR_ARTIFACT_CACHE_ROOT")
+            .unwrap_or_else(|| temporary.join("artifacts")),
         unfit_pattern: unfit_pattern(given)?,
         job_variables,
         vpdu_endpoint: given.text("EXECUTOR_VPDU_ENDPOINT").map(str::to_owned),
@@ -283,13 +308,17 @@ fn farm_name(given: &Given) -> Result<String, SettingsError> {
         None => {
             let host = rustix::system::uname();
             let host = host.nodename().to_string_lossy().into_owned();
-            host.strip_suffix("-gateway").filter(|x| !x.is_empty()).ok_or(SettingsError::NoFarmName)?.to_owned()
+            host.strip_suffix("-gateway")
+                .filter(|x| !x.is_empty())
+                .ok_or(SettingsError::NoFarmName)?
+                .to_owned()
         }
     };
     if name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
         Ok(name)
     } else {
-        Err(given.wrong("FARM_NAME", "write letters, digits and dashes: it becomes part of host names and tags"))
+        Err(given
+            .wrong("FARM_NAME", "write letters, digits and dashes: it becomes part of host names and tags"))
     }
 }
 
@@ -303,7 +332,11 @@ fn permanent_mount(given: &Given, warnings: &mut Vec<String>) -> PathBuf {
     match (usual.is_dir(), other.is_dir()) {
         (false, true) => other,
         (true, true) => {
-            warnings.push(format!("both {} and {} exist: the first is used", usual.display(), other.display()));
+            warnings.push(format!(
+                "both {} and {} exist: the first is used",
+                usual.display(),
+                other.display()
+            ));
             usual
         }
         _ => usual,
@@ -329,7 +362,8 @@ fn job_variables(given: &Given, environment: impl Iterator<Item = (String, Strin
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<String, (String, String)>, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
     let wrong = |text: String| SettingsError::File { path: path.to_owned(), text };
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(BTreeMap::new());
@@ -339,8 +373,11 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, (String, String)>, Settings
     for (name, value) in read {
         let upper = name.to_ascii_uppercase();
         if !upper.starts_with("EXECUTOR_JOB__") && !table::names().any(|n| n == upper) {
-            let hint = table::nearest(&upper).map_or_else(String::new, |n| format!(" (did you mean {}?)", n.to_lowercase()));
-            return Err(wrong(format!("unknown setting {name:?}{hint}; `farmgate settings` prints all of them")));
+            let hint = table::nearest(&upper)
+                .map_or_else(String::new, |n| format!(" (did you mean {}?)", n.to_lowercase()));
+            return Err(wrong(format!(
+                "unknown setting {name:?}{hint}; `farmgate settings` prints all of them"
+            )));
         }
         let value = match value {
             Value::String(text) => text,
@@ -380,8 +417,16 @@ mod tests {
     fn wrong_settings_say_what_where_and_what_to_write() {
         let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
             ("farm_name: a\nexecutor_prt: 8\n", &[], &["executor_prt", "did you mean executor_port"]),
-            ("farm_name: a\n", &[("EXECUTOR_PORT", "http")], &["EXECUTOR_PORT", "http", "environment", "TCP port"]),
-            ("farm_name: a\nsergent_hartman_quick_check: maybe\n", &[], &["maybe", "settings.yaml", "true or false"]),
+            (
+                "farm_name: a\n",
+                &[("EXECUTOR_PORT", "http")],
+                &["EXECUTOR_PORT", "http", "environment", "TCP port"],
+            ),
+            (
+                "farm_name: a\nsergent_hartman_quick_check: maybe\n",
+                &[],
+                &["maybe", "settings.yaml", "true or false"],
+            ),
             ("farm_name: a\nsergent_hartman_boot_count: 2\n", &[], &["QUALIFYING", "more boots"]),
             ("farm_name: 'a b'\n", &[], &["FARM_NAME", "letters"]),
             ("farm_name: [a]\n", &[], &["farm_name", "one value"]),

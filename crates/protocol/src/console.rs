@@ -216,7 +216,8 @@ impl Message {
                 serde_json::json!({"status": status.as_str(), "joules_consumed": joules_consumed, "job_bucket": job_bucket}),
             ),
         };
-        let body = serde_json::json!({"msg_type": msg_type, "date": self.date, "payload": payload}).to_string();
+        let body =
+            serde_json::json!({"msg_type": msg_type, "date": self.date, "payload": payload}).to_string();
         let mut frame = Vec::with_capacity(4 + body.len());
         frame.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
         frame.extend_from_slice(body.as_bytes());
@@ -323,7 +324,8 @@ mod tests {
 
     #[test]
     fn metadata_is_an_object_even_when_it_is_empty() {
-        let frame = Message::new(Timestamp::default(), Payload::Control(Control::info(Tag::None, ""))).encode();
+        let frame =
+            Message::new(Timestamp::default(), Payload::Control(Control::info(Tag::None, ""))).encode();
         let json: Value = serde_json::from_slice(&frame[4..]).unwrap();
         assert_eq!(json["payload"]["metadata"], serde_json::json!({}));
     }

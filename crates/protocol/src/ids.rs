@@ -6,7 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Why a text cannot be an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {text:?} is not usable: it must have 1 to 128 characters, none of them a slash, a quote, a blank or a control character")]
+#[error(
+    "{what} {text:?} is not usable: it must have 1 to 128 characters, none of them a slash, a quote, a blank or a control character"
+)]
 pub struct IdError {
     what: &'static str,
     text: String,

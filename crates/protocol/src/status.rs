@@ -27,8 +27,15 @@ pub enum JobStatus {
 
 impl JobStatus {
     /// All of them, in the order of their exit codes.
-    pub const ALL: [Self; 7] =
-        [Self::Pass, Self::Warn, Self::Complete, Self::Fail, Self::Incomplete, Self::Unknown, Self::SetupFail];
+    pub const ALL: [Self; 7] = [
+        Self::Pass,
+        Self::Warn,
+        Self::Complete,
+        Self::Fail,
+        Self::Incomplete,
+        Self::Unknown,
+        Self::SetupFail,
+    ];
 
     /// The exit code of the client.
     pub const fn exit_code(self) -> u8 {

@@ -134,7 +134,8 @@ async fn story(farm: &Farm) -> Result<bool, DemoError> {
 
     story.chapter("A person wires it up: which outlet is it on?");
     let path = farm.state_dir().join("permanent/mars_db.yaml");
-    let text = std::fs::read_to_string(&path).map_err(|source| DemoError::File { path: path.clone(), source })?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|source| DemoError::File { path: path.clone(), source })?;
     let settings = [("pdu", "VPDU"), ("pdu_port_id", "1"), ("pdu_off_delay", "1")];
     let wired = farm_file::set(&text, MACHINE, &settings);
     std::fs::write(&path, wired).map_err(|source| DemoError::File { path: path.clone(), source })?;

@@ -61,7 +61,9 @@ impl Rules {
         if self.trusted.iter().any(|network| within(remote, *network)) {
             return Ok(Caller::Operator);
         }
-        let text = format!("{remote} may not use this API: its network is not among TRUSTED_NETWORKS of the gateway");
+        let text = format!(
+            "{remote} may not use this API: its network is not among TRUSTED_NETWORKS of the gateway"
+        );
         Err(ApiError::new(StatusCode::FORBIDDEN, text))
     }
 

@@ -62,7 +62,10 @@ pub async fn full_state(Extract(state): Extract<State>) -> Json<Value> {
 pub async fn show(Extract(state): Extract<State>, Path(id): Path<String>) -> Result<Json<Dut>, ApiError> {
     let dut = state.executor.dut(&id)?;
     let mut with_logs = with_logs(&state, vec![dut]).await;
-    with_logs.pop().map(Json).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("no DUT is called {id:?}")))
+    with_logs
+        .pop()
+        .map(Json)
+        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("no DUT is called {id:?}")))
 }
 
 /// POST and PUT `dut/`. `?check=true`: only tell how the machine differs from what is known.
@@ -104,22 +107,34 @@ pub async fn retire(Extract(state): Extract<State>, Path(id): Path<String>) -> R
     Ok(Json(json!({"id": id})))
 }
 
-pub async fn activate(Extract(state): Extract<State>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn activate(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     state.executor.activate(&id).await?;
     Ok(Json(json!({"id": id})))
 }
 
-pub async fn cancel_job(Extract(state): Extract<State>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn cancel_job(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     state.executor.cancel_job(&id, "a request over the API").await?;
     Ok(Json(json!({"id": id})))
 }
 
-pub async fn quick_check(Extract(state): Extract<State>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn quick_check(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     state.executor.quick_check(&id).await?;
     Ok(Json(json!({"id": id})))
 }
 
-pub async fn quick_check_due(Extract(state): Extract<State>, Path(id): Path<String>) -> Result<Json<bool>, ApiError> {
+pub async fn quick_check_due(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+) -> Result<Json<bool>, ApiError> {
     Ok(Json(state.executor.quick_check_due(&id).await?))
 }
 
@@ -128,14 +143,15 @@ pub async fn training_log(
     Path((id, index)): Path<(String, usize)>,
 ) -> Result<Response, ApiError> {
     let Some((machine, range)) = state.executor.training_log(&id, index).await? else {
-        return Err(ApiError::new(StatusCode::NOT_FOUND, format!("{id} has no training loop {index} with a log")));
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            format!("{id} has no training loop {index} with a log"),
+        ));
     };
-    let chunks = state
-        .executor
-        .salad()
-        .read(machine.as_str(), range.start, Some(range.end))
-        .await
-        .map_err(|e| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the console log cannot be read: {e}")))?;
+    let chunks =
+        state.executor.salad().read(machine.as_str(), range.start, Some(range.end)).await.map_err(|e| {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the console log cannot be read: {e}"))
+        })?;
     let bytes: Vec<u8> = chunks.iter().flat_map(|c| c.bytes.iter().copied()).collect();
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], bytes).into_response())
 }

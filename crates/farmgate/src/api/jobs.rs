@@ -63,9 +63,11 @@ pub async fn submit(
 
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     let has = |name, token: &str| {
-        headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).any(|v| {
-            v.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .any(|v| v.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
     has(header::CONNECTION, "upgrade") && has(header::UPGRADE, UPGRADE_TOKEN)
 }
@@ -86,7 +88,9 @@ async fn accept(
     // A wrong part is remembered and the rest still read: a client that is in the middle of sending does not see an
     // answer on a connection that closes.
     let mut wrong = None;
-    while let Some(field) = form.next_field().await.map_err(|e| bad(format!("the request ends early: {}", e.body_text())))? {
+    while let Some(field) =
+        form.next_field().await.map_err(|e| bad(format!("the request ends early: {}", e.body_text())))?
+    {
         if let Err(refusal) = parts.take(field).await {
             wrong.get_or_insert(refusal);
         }
@@ -100,7 +104,9 @@ async fn accept(
     let (name, text) = match (parts.job, &metadata.job_desc_url) {
         (Some((name, text)), None) => (name, text),
         (None, Some(url)) => (url.clone(), fetch_job(state, url, &metadata).await?),
-        (Some(_), Some(_)) => return Err(bad("give either the part `job` or `metadata.job_desc_url`, not both")),
+        (Some(_), Some(_)) => {
+            return Err(bad("give either the part `job` or `metadata.job_desc_url`, not both"));
+        }
         (None, None) => return Err(bad("give the job: the part `job`, or `metadata.job_desc_url`")),
     };
     let accepted = state
@@ -127,12 +133,16 @@ impl Parts {
                 let metadata: Metadata =
                     serde_json::from_str(&text).map_err(|e| bad(format!("the part `metadata`: {e}")))?;
                 if metadata.version != 1 {
-                    return Err(bad(format!("metadata.version is {}: this gateway speaks 1", metadata.version)));
+                    return Err(bad(format!(
+                        "metadata.version is {}: this gateway speaks 1",
+                        metadata.version
+                    )));
                 }
                 self.metadata = Some(metadata);
             }
             "job" => {
-                let file = field.file_name().map(|n| n.chars().filter(|c| !c.is_control()).take(200).collect());
+                let file =
+                    field.file_name().map(|n| n.chars().filter(|c| !c.is_control()).take(200).collect());
                 self.job = Some((file.unwrap_or_else(|| "job".to_owned()), text(field, "job").await?));
             }
             "job_bucket_initial_state_tarball_file" => {
@@ -202,7 +212,9 @@ async fn fetch_job(state: &State, url: &str, metadata: &Metadata) -> Result<Stri
     match fetched {
         Err(_) => Err(bad(format!("cannot fetch the job {url}: no answer within 30 s"))),
         Ok(Err(error)) => Err(bad(format!("cannot fetch the job: {}", crate::with_causes(&error)))),
-        Ok(Ok(bytes)) if bytes.len() > MAX_JOB => Err(bad(format!("the job {url} is longer than {MAX_JOB} bytes"))),
+        Ok(Ok(bytes)) if bytes.len() > MAX_JOB => {
+            Err(bad(format!("the job {url} is longer than {MAX_JOB} bytes")))
+        }
         Ok(Ok(bytes)) => String::from_utf8(bytes).map_err(|_| bad(format!("the job {url} is not UTF-8"))),
     }
 }
@@ -248,11 +260,14 @@ fn answer_and_call_back(state: &State, accepted: Accepted, call_back: CallBack) 
                 serve_client(accepted.client, salad, reader, writer).await;
             }
             // Dropping the link cancels the run.
-            Err(error) => tracing::warn!(run, host, port, %error, "cannot call the client back: its job ends"),
+            Err(error) => {
+                tracing::warn!(run, host, port, %error, "cannot call the client back: its job ends")
+            }
         }
     });
     let run_id = run.to_string();
-    let mut reply = serde_json::to_value(SubmitReply { version: 1, error_msg: String::new() }).unwrap_or_default();
+    let mut reply =
+        serde_json::to_value(SubmitReply { version: 1, error_msg: String::new() }).unwrap_or_default();
     reply["run"] = serde_json::json!({"id": run_id});
     ([("Farmgate-Run", run_id)], Json(reply)).into_response()
 }

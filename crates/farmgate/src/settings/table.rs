@@ -2,8 +2,16 @@
 
 /// `(name, default, meaning)`.
 const TABLE: &[(&str, &str, &str)] = &[
-    ("FARM_NAME", "", "Name of this farm. Default: X on a host that is called X-gateway; otherwise it must be given."),
-    ("PRIVATE_INTERFACE", "private", "Network interface that the test machines are behind. DHCP is served on it alone."),
+    (
+        "FARM_NAME",
+        "",
+        "Name of this farm. Default: X on a host that is called X-gateway; otherwise it must be given.",
+    ),
+    (
+        "PRIVATE_INTERFACE",
+        "private",
+        "Network interface that the test machines are behind. DHCP is served on it alone.",
+    ),
     ("PRIVATE_ADDRESS", "10.42.0.1", "The gateway's address on the private interface."),
     ("PRIVATE_PREFIX", "24", "Prefix length of the private network."),
     ("EXECUTOR_HOST", "0.0.0.0", "Address that the REST API, the boot scripts and the consoles listen on."),
@@ -13,12 +21,24 @@ const TABLE: &[(&str, &str, &str)] = &[
         "",
         "Networks (like 10.8.0.0/24, separated by commas) whose hosts may use the API, besides the gateway itself.",
     ),
-    ("EXECUTOR_URL", "http://ci-gateway", "URL of the gateway for people. Test machines are given its address instead."),
-    ("EXECUTOR_REGISTRATION_JOB", "", "File of the job template that registers a machine. Default: built in."),
+    (
+        "EXECUTOR_URL",
+        "http://ci-gateway",
+        "URL of the gateway for people. Test machines are given its address instead.",
+    ),
+    (
+        "EXECUTOR_REGISTRATION_JOB",
+        "",
+        "File of the job template that registers a machine. Default: built in.",
+    ),
     ("EXECUTOR_BOOTLOOP_JOB", "", "File of the job template of training boots. Default: built in."),
     ("EXECUTOR_VPDU_ENDPOINT", "", "host:port of a virtual PDU; adds a PDU named VPDU."),
     ("EXECUTOR_ARTIFACT_CACHE_ROOT", "", "Folder of downloaded artifacts. Default: artifacts in TMP_MOUNT."),
-    ("CONSOLE_UPGRADE", "true", "Whether a job's console runs on the submitting connection. false: the gateway calls the client back."),
+    (
+        "CONSOLE_UPGRADE",
+        "true",
+        "Whether a job's console runs on the submitting connection. false: the gateway calls the client back.",
+    ),
     (
         "CONSOLE_PATTERN_DEFAULT_MACHINE_UNFIT_FOR_SERVICE_REGEX",
         "",
@@ -26,9 +46,17 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     ("SERGENT_HARTMAN_BOOT_COUNT", "20", "Boots in a training."),
     ("SERGENT_HARTMAN_QUALIFYING_BOOT_COUNT", "19", "Boots of a training that must pass."),
-    ("SERGENT_HARTMAN_REGISTRATION_RETRIAL_DELAY", "120", "Seconds before a failed registration is tried again."),
+    (
+        "SERGENT_HARTMAN_REGISTRATION_RETRIAL_DELAY",
+        "120",
+        "Seconds before a failed registration is tried again.",
+    ),
     ("SERGENT_HARTMAN_QUICK_CHECK", "enabled", "Boot each machine in service once when the gateway starts."),
-    ("MARS_DB_FILE", "/config/mars_db.yaml", "The farm file. Where /config does not exist: mars_db.yaml in PERMANENT_MOUNT."),
+    (
+        "MARS_DB_FILE",
+        "/config/mars_db.yaml",
+        "The farm file. Where /config does not exist: mars_db.yaml in PERMANENT_MOUNT.",
+    ),
     ("BOOTS_TFTP_ROOT", "/usr/lib/ipxe", "Folder of the iPXE binaries that are served over TFTP."),
     ("BOOTS_DISABLE_SERVERS", "", "Servers not to start: dhcp, tftp (separated by commas)."),
     ("BOOTS_DEFAULT_KERNEL", "", "Kernel for machines that nothing else is meant for. It registers them."),
@@ -46,11 +74,23 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     ("SALAD_PORT", "8005", "TCP port of the console service's REST API."),
     ("SALAD_TCPCONSOLE_PORT", "8100", "TCP port that consoles connect to."),
-    ("SALAD_SOCKET", "", "Unix socket between gateway and console service. Default: salad.sock in TMP_MOUNT."),
+    (
+        "SALAD_SOCKET",
+        "",
+        "Unix socket between gateway and console service. Default: salad.sock in TMP_MOUNT.",
+    ),
     ("MINIO_URL", "http://ci-gateway:9000", "URL of the S3 server; the template variable minio_url."),
     ("TMP_MOUNT", "/mnt/tmp", "Folder of everything that can be fetched again."),
-    ("PERMANENT_MOUNT", "/mnt/permanent", "Folder of everything that must survive. /mnt/persistent is used where only it exists."),
-    ("FARMGATE_FORWARDED", "false", "Clients reach the gateway through a port forwarder, so it cannot call them back."),
+    (
+        "PERMANENT_MOUNT",
+        "/mnt/permanent",
+        "Folder of everything that must survive. /mnt/persistent is used where only it exists.",
+    ),
+    (
+        "FARMGATE_FORWARDED",
+        "false",
+        "Clients reach the gateway through a port forwarder, so it cannot call them back.",
+    ),
 ];
 
 /// All names.

@@ -16,7 +16,10 @@ pub fn set(text: &str, machine: &str, fields: &[(&str, &str)]) -> String {
         }
         while let Some(next) = lines.next_if(|next| next.trim().is_empty() || indent_of(next) > indent) {
             let replaced = indent_of(next) == inner
-                && next.trim_start().split_once(':').is_some_and(|(key, _)| fields.iter().any(|(name, _)| *name == key));
+                && next
+                    .trim_start()
+                    .split_once(':')
+                    .is_some_and(|(key, _)| fields.iter().any(|(name, _)| *name == key));
             if !replaced {
                 push(&mut out, next);
             }

@@ -54,12 +54,18 @@ impl Story {
     }
 
     /// Tells what happens until the machine is in that state.
-    pub async fn follow_until(&mut self, state: DutState, patience: Duration, what: &str) -> Result<(), DemoError> {
+    pub async fn follow_until(
+        &mut self,
+        state: DutState,
+        patience: Duration,
+        what: &str,
+    ) -> Result<(), DemoError> {
         let told = async {
             loop {
                 let event = self.next().await?;
                 self.tell(&event);
-                let now = event.details.get("state").and_then(Value::as_str).filter(|_| event.kind == "state");
+                let now =
+                    event.details.get("state").and_then(Value::as_str).filter(|_| event.kind == "state");
                 if now == Some(state.as_str()) {
                     return Ok(());
                 }
@@ -80,7 +86,9 @@ impl Story {
     }
 
     fn stuck(&self, what: String) -> DemoError {
-        let text = std::fs::read(&self.console).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+        let text = std::fs::read(&self.console)
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+            .unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let end = lines[lines.len().saturating_sub(15)..].join("\n");
         DemoError::Stuck { what, console: self.console.clone(), end }

@@ -205,7 +205,10 @@ fn ipxe_is_sent_to_its_script_and_told_not_to_wait_for_a_proxy() {
     assert_eq!(offer.options.get(code::BOOT_FILE), Some(url.as_bytes()));
     assert_eq!(offer.options.get(code::IPXE), Some(&[176, 1, 1][..]));
     assert!(offer.options.get(code::VENDOR_CLASS).is_none());
-    assert_eq!(outcome.seen, Some((MAC, Stage::DhcpDiscover { client: "iPXE, BIOS".to_owned(), boots: true })));
+    assert_eq!(
+        outcome.seen,
+        Some((MAC, Stage::DhcpDiscover { client: "iPXE, BIOS".to_owned(), boots: true }))
+    );
 }
 
 #[test]
