@@ -1,4 +1,5 @@
 //! Starts that cannot work: each gets one clear line with the remedy.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a panic is how a test fails, in its helpers too
 
 use std::{net::TcpListener, process::Command};
 

@@ -1,5 +1,6 @@
 //! The walk-through of the manual, step by step, on a real (virtual) machine: BIOS, iPXE, kernel, registration,
 //! training, jobs; and the published Python client as a peer.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a panic is how a test fails, in its helpers too
 
 use std::process::Command;
 

@@ -28,7 +28,7 @@ use crate::{
     events::EventLog,
     life::{Memory, Standing, standing},
     pdus::Pdus,
-    run::{Command, RunContext, RunReport, drive},
+    run::{Command, RunContext, RunReport, Wires, drive},
     training::{Drill, Round, Step},
 };
 
@@ -350,6 +350,7 @@ impl DutTask {
         let Some((pdu, port)) = self.power() else { return };
         let Some(mac) = self.entry.mac_address else { return };
         let context = RunContext {
+            run,
             dut: self.id.clone(),
             mac,
             pdu,
@@ -368,7 +369,9 @@ impl DutTask {
         self.running.spawn(async move {
             // Closed never; if it were, quick checks would run unbounded rather than not at all.
             let _permit = if kind == Kind::QuickCheck { permits.acquire_owned().await.ok() } else { None };
-            Some(drive(context, run, job, learned, from, client, orders, phase_in).await)
+            Some(
+                drive(context, job, learned, Wires { from, client, commands: orders, phase: phase_in }).await,
+            )
         });
         self.activity = Some(Activity { kind, commands, phase });
     }

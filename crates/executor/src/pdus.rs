@@ -55,9 +55,9 @@ impl Pdus {
             keep
         });
         for (name, entry) in wanted {
-            if !running.contains_key(&name) {
-                let pdu = self.start(&name, entry);
-                running.insert(name, pdu);
+            if let std::collections::btree_map::Entry::Vacant(place) = running.entry(name) {
+                let pdu = self.start(place.key(), entry);
+                place.insert(pdu);
             }
         }
     }

@@ -28,6 +28,8 @@ use crate::{
 /// What a run uses of its DUT and of the gateway.
 #[derive(Clone)]
 pub(crate) struct RunContext {
+    /// Number of the run.
+    pub run: u64,
     pub dut: DutId,
     pub mac: MacAddress,
     pub pdu: PduHandle,
@@ -51,6 +53,18 @@ pub(crate) enum Command {
     },
 }
 
+/// What joins a run with others while it lasts.
+pub(crate) struct Wires {
+    /// Where its console begins.
+    pub from: ConsoleOffset,
+    /// Who waits for it.
+    pub client: Option<RunClient>,
+    /// What others ask of it.
+    pub commands: mpsc::Receiver<Command>,
+    /// Where it tells its phase.
+    pub phase: watch::Sender<Phase>,
+}
+
 /// How it went.
 #[derive(Debug)]
 pub(crate) struct RunReport {
@@ -65,14 +79,12 @@ pub(crate) struct RunReport {
 /// Runs a job on a DUT to its verdict. The port is OFF when it returns, or the report says why it is not.
 pub(crate) async fn drive(
     context: RunContext,
-    run: u64,
     job: Job,
     learned_firmware_time: Option<Duration>,
-    from: ConsoleOffset,
-    client: Option<RunClient>,
-    mut commands: mpsc::Receiver<Command>,
-    phase: watch::Sender<Phase>,
+    wires: Wires,
 ) -> RunReport {
+    let Wires { from, client, mut commands, phase } = wires;
+    let run = context.run;
     let started = Instant::now();
     let mut sightings = context.boots.watch(context.mac);
     let spec = RunSpec { job: job.clone(), firmware_boot_time: learned_firmware_time };

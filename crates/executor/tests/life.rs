@@ -1,5 +1,6 @@
 //! The life of a machine from its registration to a job's verdict, with real parts but no hardware: a dummy PDU, the
 //! real console service, and a machine played by the test, which boots when its outlet is on.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a panic is how a test fails, in its helpers too
 
 use std::{
     collections::BTreeSet,
