@@ -158,6 +158,11 @@ impl Settings {
                 given.values.insert(name.to_owned(), (value, "environment".to_owned()));
             }
         }
+        for name in table::LATER {
+            if environment(name).is_some() || given.text(name).is_some() {
+                warnings.push(format!("{name} is set, but what it is for is not supported yet"));
+            }
+        }
         let mut job_variables = job_variables(&given, std::env::vars());
         job_variables.insert("minio_url".to_owned(), Value::from(given.or_default("MINIO_URL")));
         let permanent = permanent_mount(&given, &mut warnings);
@@ -372,7 +377,10 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, (String, String)>, Settings
     let mut values = BTreeMap::new();
     for (name, value) in read {
         let upper = name.to_ascii_uppercase();
-        if !upper.starts_with("EXECUTOR_JOB__") && !table::names().any(|n| n == upper) {
+        if !upper.starts_with("EXECUTOR_JOB__")
+            && !table::names().any(|n| n == upper)
+            && !table::LATER.contains(&upper.as_str())
+        {
             let hint = table::nearest(&upper)
                 .map_or_else(String::new, |n| format!(" (did you mean {}?)", n.to_lowercase()));
             return Err(wrong(format!(
@@ -415,7 +423,8 @@ mod tests {
 
     #[test]
     fn wrong_settings_say_what_where_and_what_to_write() {
-        let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: &[Case<'_>] = &[
             ("farm_name: a\nexecutor_prt: 8\n", &[], &["executor_prt", "did you mean executor_port"]),
             (
                 "farm_name: a\n",
@@ -446,6 +455,14 @@ mod tests {
         for name in table::names() {
             assert!(text.contains(&name.to_lowercase()), "{name}");
         }
+    }
+
+    #[test]
+    fn a_setting_of_what_is_still_to_come_is_a_warning_and_no_error() {
+        let s =
+            load("farm_name: a\ngitlab_url: https://gitlab.example\n", &[("MINIO_ROOT_USER", "x")]).unwrap();
+        assert_eq!(s.warnings.len(), 2, "{:?}", s.warnings);
+        assert!(s.warnings[0].contains("GITLAB_URL") || s.warnings[1].contains("GITLAB_URL"));
     }
 
     #[test]
