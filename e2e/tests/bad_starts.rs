@@ -89,15 +89,34 @@ fn stop_salad(folder: &std::path::Path) {
 }
 
 #[test]
-fn a_missing_qemu_and_a_missing_tun_device_are_told_with_the_remedy() {
+fn a_missing_qemu_is_told_with_its_package() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().display().to_string();
-    let said = run(Command::new(program("vpdu")).env("PATH", folder.path()).args([
-        "--state-dir",
-        &state,
-        "--port",
-        "0",
-    ]));
+    let said =
+        run(Command::new(program("vpdu")).env("PATH", folder.path()).args(["--state-dir", &state, "--port", "0"]));
     assert_ne!(said.code, 0);
-    assert!(said.err.contains("qemu-system-x86"), "{}", said.err);
+    assert!(said.err.contains("apt-get install qemu-system-x86"), "{}", said.err);
+}
+
+#[test]
+fn a_missing_tun_device_is_told_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    // Namespaces of its own, in which /dev/net is empty.
+    let script = r#"
+        mount -t tmpfs none /dev/net && ip link set lo up && ip link add private type bridge && ip link set private up
+        "$1" --port 9191 --state-dir "$3" --accel tcg 2>"$3/log" & vpdu=$!
+        for i in $(seq 300); do "$2" --outlet 1 --status >/dev/null 2>&1 && break; sleep 0.1; done
+        "$2" --outlet 1 --on
+        echo "exit $?"
+        kill $vpdu
+        wait $vpdu
+        cat "$3/log"
+    "#;
+    let said = run(Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "--net", "bash", "-c", script, "bash"])
+        .args([program("vpdu"), program("vpductl")])
+        .arg(folder.path()));
+    assert!(said.out.contains("exit 1"), "{said:?}");
+    assert!(said.err.contains("vPDU's log"), "{said:?}");
+    assert!(said.out.contains("no /dev/net/tun") && said.out.contains("modprobe tun"), "{said:?}");
 }
