@@ -92,8 +92,12 @@ fn stop_salad(folder: &std::path::Path) {
 fn a_missing_qemu_is_told_with_its_package() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().display().to_string();
-    let said =
-        run(Command::new(program("vpdu")).env("PATH", folder.path()).args(["--state-dir", &state, "--port", "0"]));
+    let said = run(Command::new(program("vpdu")).env("PATH", folder.path()).args([
+        "--state-dir",
+        &state,
+        "--port",
+        "0",
+    ]));
     assert_ne!(said.code, 0);
     assert!(said.err.contains("apt-get install qemu-system-x86"), "{}", said.err);
 }

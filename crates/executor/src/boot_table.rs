@@ -152,7 +152,7 @@ impl BootDirectory for BootTable {
         let (stage, text) = describe(&sighting.stage);
         let mut details = Map::new();
         details.insert("stage".to_owned(), Value::from(stage));
-        self.events.emit(Some(&dut), "boot", format!("{}: {text}", sighting.mac), details);
+        self.events.emit(Some(&dut), "boot", text, details);
         if let Some(watcher) = watcher {
             // Full: the run has plenty to read already.
             let _ = watcher.try_send(sighting);

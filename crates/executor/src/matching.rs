@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use farmgate_job::Target;
-use farmgate_protocol::dut::Dut;
+use farmgate_protocol::{dut::Dut, spelling};
 
 /// Why no DUT can ever run it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,20 +65,11 @@ fn no_tags(duts: &[Dut], wanted: &[String], farm: &str) -> String {
     text
 }
 
-/// `; did you mean ...` with the most similar of some names, or what there is.
+/// ` (did you mean ...?)`, or nothing.
 pub(crate) fn nearest(wanted: &str, names: impl Iterator<Item = String>) -> String {
-    let mut scored: Vec<(f64, String)> = names
-        .map(|name| (strsim::jaro_winkler(wanted, &name), name))
-        .filter(|(score, _)| *score > 0.7)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    scored.dedup_by(|a, b| a.1 == b.1);
-    scored.truncate(3);
-    if scored.is_empty() {
-        return String::new();
-    }
-    let names: Vec<String> = scored.into_iter().map(|(_, name)| name).collect();
-    format!(" (did you mean {}?)", names.join(", "))
+    let names: Vec<String> = names.collect();
+    let near = spelling::nearest(wanted, names.iter().map(String::as_str));
+    if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(", ")) }
 }
 
 #[cfg(test)]

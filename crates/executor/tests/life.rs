@@ -170,7 +170,8 @@ fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
 }
 
 /// A machine: whenever its outlet goes on it asks what to boot, and prints what `talk` makes of the command line.
-/// Its console is cut when the outlet goes off.
+/// Its console is cut when the outlet goes off. It looks at the outlet every few milliseconds, so it must be off for
+/// longer than that to be noticed: `pdu_off_delay` in the farm files here.
 async fn play_machine(
     boots: Arc<BootTable>,
     executor: Executor,
@@ -260,7 +261,7 @@ duts:
     mac_address: 52:54:00:11:22:01
     pdu: P
     pdu_port_id: 1
-    pdu_off_delay: 0
+    pdu_off_delay: 0.2
     ready_for_service: true
 "#;
 
@@ -285,7 +286,7 @@ async fn a_machine_registers_waits_trains_and_serves() {
     farm.edit(|text| {
         text.replace(
             "    base_name: virtio",
-            "    pdu: P\n    pdu_port_id: 1\n    pdu_off_delay: 0\n    base_name: virtio",
+            "    pdu: P\n    pdu_port_id: 1\n    pdu_off_delay: 0.2\n    base_name: virtio",
         )
         .replace("    pdu_off_delay: 30.0\n", "")
         .replace("    pdu_off_delay: 30\n", "")

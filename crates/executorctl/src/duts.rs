@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use farmgate_protocol::{JobStatus, Timestamp};
+use farmgate_protocol::{JobStatus, Timestamp, spelling};
 use reqwest::StatusCode;
 use serde_json::Value;
 
@@ -12,11 +12,6 @@ use crate::{
     table::{self, Row},
     terminal,
 };
-
-/// How many names are offered for one that does not exist.
-const OFFERS: usize = 3;
-/// Longer names are not compared: nobody mistypes them.
-const LONGEST_NAME: usize = 200;
 
 /// Why machines are not shown.
 #[derive(Debug, thiserror::Error)]
@@ -108,11 +103,9 @@ pub async fn info(url: &str, args: &DutInfoArgs) -> Result<(), DutsError> {
         // The original answers an unknown name with 400.
         Err(GatewayError::Refused { status: StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST, .. }) => {
             let rows = fetch(&gateway).await.map(|answer| rows(&answer)).unwrap_or_default();
-            let names = rows.into_iter().flat_map(|row| [row.full_name, row.id]);
-            return Err(DutsError::NoSuchDut {
-                name: args.name.clone(),
-                nearest: nearest(&args.name, names),
-            });
+            let names = rows.iter().flat_map(|row| [row.full_name.as_str(), row.id.as_str()]);
+            let nearest = spelling::nearest(&args.name, names).into_iter().map(str::to_owned).collect();
+            return Err(DutsError::NoSuchDut { name: args.name.clone(), nearest });
         }
         Err(error) => return Err(error.into()),
     };
@@ -127,63 +120,4 @@ pub async fn info(url: &str, args: &DutInfoArgs) -> Result<(), DutsError> {
         Format::Human => stdout.write_all(table::details(&parse(&gateway, &body)?).as_bytes())?,
     }
     Ok(())
-}
-
-/// The names most like the wanted one, the nearest first.
-fn nearest(wanted: &str, names: impl Iterator<Item = String>) -> Vec<String> {
-    let wanted = wanted.to_lowercase();
-    let near = (wanted.chars().count() / 3).max(2);
-    let mut found: Vec<(usize, String)> = names
-        .filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME && wanted.len() <= LONGEST_NAME)
-        .filter_map(|name| {
-            let lower = name.to_lowercase();
-            let distance = if lower.contains(&wanted) { 1 } else { edits(&wanted, &lower) };
-            (distance <= near).then_some((distance, name))
-        })
-        .collect();
-    found.sort();
-    found.dedup();
-    found.into_iter().take(OFFERS).map(|(_, name)| name).collect()
-}
-
-/// How many letters must be added, removed or changed to get from one to the other (Levenshtein's distance).
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distances_are_counted_in_letters() {
-        for (a, b, distance) in
-            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 2)]
-        {
-            assert_eq!(edits(a, b), distance, "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn mistyped_names_are_offered() {
-        let names = || {
-            ["farm-virtio-1", "farm-virtio-2", "farm-gfx9-1", "52:54:00:11:22:01"]
-                .map(str::to_owned)
-                .into_iter()
-        };
-        assert_eq!(nearest("farm-virtoi-1", names())[0], "farm-virtio-1");
-        assert_eq!(nearest("GFX9", names()), ["farm-gfx9-1"]);
-        assert!(nearest("something else entirely", names()).is_empty());
-    }
 }

@@ -187,7 +187,7 @@ async fn announce_farm_problems(mars: Arc<Mars>, events: EventLog, shutdown: Can
             Some(text) => events.emit(
                 None,
                 "farm-file",
-                format!("the farm file is wrong; the last good one stays in force.\n{text}"),
+                format!("the farm file is wrong, the last good one stays in force: {text}"),
                 serde_json::Map::new(),
             ),
             None => tracing::debug!("the farm file is fine"),

@@ -12,6 +12,7 @@ use std::{
 
 use farmgate_executor::{BuiltinJob, ExecutorConfig};
 use farmgate_job::Pattern;
+use farmgate_protocol::spelling;
 use serde_json::{Map, Value};
 
 pub use table::documentation;
@@ -381,8 +382,9 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, (String, String)>, Settings
             && !table::names().any(|n| n == upper)
             && !table::LATER.contains(&upper.as_str())
         {
-            let hint = table::nearest(&upper)
-                .map_or_else(String::new, |n| format!(" (did you mean {}?)", n.to_lowercase()));
+            let near = spelling::nearest(&upper, table::names());
+            let hint =
+                near.first().map_or_else(String::new, |n| format!(" (did you mean {}?)", n.to_lowercase()));
             return Err(wrong(format!(
                 "unknown setting {name:?}{hint}; `farmgate settings` prints all of them"
             )));

@@ -1,5 +1,7 @@
 //! Reading typed fields out of a tree: every function reports what is wrong at its place and answers `None`.
 
+use farmgate_protocol::spelling;
+
 use crate::{
     error::{Place, Report},
     yaml::{Kind, Node},
@@ -57,7 +59,7 @@ impl<'a> Fields<'a> {
 /// Says which field was perhaps meant.
 pub(crate) fn unknown_field(at: Place, field: &str, what: &str, known: &[&str], report: &mut Report<'_>) {
     let list = format!("known fields: {}", known.join(", "));
-    let help = match nearest(field, known) {
+    let help = match spelling::nearest(field, known.iter().copied()).first() {
         Some(meant) => format!("did you mean `{meant}`? {list}"),
         None => list,
     };
@@ -121,42 +123,4 @@ pub(crate) fn texts(node: &Node, what: &str, report: &mut Report<'_>) -> Option<
         all.push(text(item, &format!("each of {what}"), report)?);
     }
     Some(all)
-}
-
-/// The name that differs in few letters, if there is one.
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let word: String = word.chars().take(64).collect::<String>().to_lowercase();
-    let allowed = (word.chars().count() / 3).clamp(1, 3);
-    let (distance, meant) = known.iter().map(|name| (distance(&word, name), *name)).min()?;
-    (distance <= allowed).then_some(meant)
-}
-
-/// Letters to insert, remove or change.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_misspelt_name_finds_its_neighbour_and_a_strange_one_does_not() {
-        let known = ["timeouts", "target", "console_patterns"];
-        assert_eq!(nearest("timeout", &known), Some("timeouts"));
-        assert_eq!(nearest("console_pattern", &known), Some("console_patterns"));
-        assert_eq!(nearest("traget", &known), Some("target"));
-        assert_eq!(nearest("kernel", &known), None);
-    }
 }

@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, hash::Hash, net::Ipv4Addr};
 
-use farmgate_protocol::DutId;
+use farmgate_protocol::{DutId, spelling};
 
 use crate::{
     diagnostic::Place,
     farm::{DutEntry, Farm},
     parse::{CheckContext, static_address},
-    reader::{Reader, nearest},
+    reader::Reader,
 };
 
 /// Where the fields of a machine stand; its key, where one is not written.
@@ -81,7 +81,7 @@ impl Checks {
         let Some(pdu) = farm.pdus.get(name) else {
             if !context.extra_pdus.contains(name) {
                 let known: Vec<_> = farm.pdus.keys().chain(&context.extra_pdus).map(String::as_str).collect();
-                let remedy = match nearest(name, known.iter().copied()) {
+                let remedy = match spelling::nearest(name, known.iter().copied()).first() {
                     Some(near) => format!("did you mean {near:?}?"),
                     None if known.is_empty() => "add it under `pdus`; there is none yet".to_owned(),
                     None => format!("known are {}; or add it under `pdus`", known.join(", ")),

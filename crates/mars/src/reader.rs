@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use farmgate_protocol::spelling;
 use serde_json::{Map, Number, Value};
 
 use crate::{
@@ -183,35 +184,11 @@ impl<'n> Fields<'n> {
     pub fn finish(self, reader: &mut Reader<'_>) {
         for entry in self.entries {
             let Some(name) = entry.key.text().filter(|name| *name != "<<") else { continue };
-            let remedy = match nearest(name, self.known.iter().copied()) {
+            let remedy = match spelling::nearest(name, self.known.iter().copied()).first() {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known are: {}", self.known.join(", ")),
             };
             reader.error(&entry.key.place, format!("{} has no field {name:?}", self.what), remedy);
         }
     }
-}
-
-/// The known name that a person may have meant: the same letters in another case, or few letters away.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = name.to_lowercase();
-    let distances = known.into_iter().map(|k| (distance(&lower, &k.to_lowercase()), k));
-    let (distance, near) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= 1 + near.len() / 5).then_some(near)
-}
-
-/// Letters to insert, remove or exchange (Levenshtein); long texts are compared by their beginning.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(64).enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let exchange = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = exchange.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

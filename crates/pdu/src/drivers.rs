@@ -3,6 +3,7 @@
 mod dummy;
 mod vpdu;
 
+use farmgate_protocol::spelling;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -76,30 +77,13 @@ pub fn make(driver: &str, config: &Value) -> Result<Box<dyn Driver>, ConfigError
 }
 
 fn hint(name: &str) -> String {
-    let lower = name.to_lowercase();
-    let near: Vec<_> = drivers().iter().map(|f| f.name).filter(|n| distance(&lower, n) <= 2).collect();
+    let near = spelling::nearest(name, drivers().iter().map(|f| f.name));
     if near.is_empty() {
         let all: Vec<_> = drivers().iter().map(|f| f.name).collect();
         format!("known are {}", all.join(", "))
     } else {
         format!("did you mean {}?", near.join(" or "))
     }
-}
-
-/// Number of letters to insert, remove or exchange (Levenshtein). Names are short; a longer text is just far away.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(64).enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let exchange = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = exchange.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// Reads the `config` of a driver into its own type.

@@ -12,6 +12,7 @@ pub mod event;
 mod ids;
 mod mac;
 pub mod pdu;
+pub mod spelling;
 pub mod status;
 pub mod submit;
 mod timestamp;

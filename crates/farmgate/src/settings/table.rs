@@ -115,11 +115,6 @@ pub fn default_of(name: &str) -> &'static str {
     TABLE.iter().find(|(n, _, _)| *n == name).map_or("", |(_, default, _)| default)
 }
 
-/// The most similar name.
-pub fn nearest(name: &str) -> Option<&'static str> {
-    names().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
-}
-
 /// All settings as a settings file in which everything is commented out.
 pub fn documentation() -> String {
     let mut text = String::from(

@@ -129,7 +129,6 @@ impl Story {
     }
 
     fn tell_boot(&mut self, stage: &str, text: &str) {
-        let what = text.split_once(": ").map_or(text, |(_, what)| what);
         let word = match stage {
             "dhcp" | "dhcp-ack" | "os-dhcp" => "DHCP",
             "tftp" | "tftp-done" => "TFTP",
@@ -137,7 +136,7 @@ impl Story {
             "kernel" | "kernel-done" | "initrd" | "initrd-done" => "HTTP",
             _ => "boot",
         };
-        self.note(word, &format!("the machine {what}"));
+        self.note(word, &format!("the machine {text}"));
     }
 
     fn tell_hardware(&mut self, event: &Event) {
