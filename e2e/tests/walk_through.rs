@@ -43,6 +43,7 @@ fn a_machine_is_switched_on_registers_qualifies_and_runs_jobs() {
     jobs(&farm);
     python_client(&farm);
     bad_input(&farm);
+    ports_over_the_api(&farm);
     a_machine_is_no_operator(&farm);
     farm.stop();
 }
@@ -142,6 +143,28 @@ fn wait_for_problem(farm: &TestFarm, wanted: bool) -> String {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     panic!("the farm file's problem is not {wanted}");
+}
+
+/// The status of a PATCH of a port.
+fn patch_port(farm: &TestFarm, port: u32, body: &str) -> String {
+    let url = format!("{}/api/v1/pdu/VPDU/port/{port}", farm.url());
+    let arguments = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PATCH"];
+    let said = run(Command::new("curl")
+        .args(arguments)
+        .args(["-H", "content-type: application/json", "-d", body, &url]));
+    said.out
+}
+
+fn ports_over_the_api(farm: &TestFarm) {
+    assert_eq!(patch_port(farm, 5, r#"{"state": "ON"}"#), "200");
+    assert!(farm.vpductl(&["--outlet", "5", "--status"]).out.contains(": ON"));
+    assert_eq!(patch_port(farm, 5, r#"{"state": "OFF", "reserved": "true"}"#), "200");
+    assert!(farm.vpductl(&["--outlet", "5", "--status"]).out.contains(": OFF"));
+    assert_eq!(farm.get("/api/v1/pdu/VPDU/port/5")["reserved"], true);
+    assert_eq!(patch_port(farm, 5, r#"{"state": "ON"}"#), "403", "it is reserved");
+    assert_eq!(patch_port(farm, 1, r#"{"state": "ON"}"#), "403", "its machine is in service");
+    assert_eq!(patch_port(farm, 99, r#"{"state": "ON"}"#), "404");
+    assert_eq!(patch_port(farm, 5, r#"{"state": "on"}"#), "400");
 }
 
 /// What runs on a machine is other people's code: it must not be able to submit jobs, read other machines' boot

@@ -1,6 +1,6 @@
 //! Downloads what a job boots, before the machine is switched on. Each URL has one file in the cache; a download goes
 //! to a file of its own and replaces the cached one only when it is whole. If the source is down, the cached copy
-//! serves and the job is told.
+//! serves and the job is told; a source that answers that there is no such file is not down.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use reqwest::StatusCode;
 use tokio::io::AsyncWriteExt;
 
 /// An artifact could not be had.
@@ -26,6 +27,19 @@ pub struct Fetched {
     pub path: PathBuf,
     /// The source failed and an older copy is used: how.
     pub warning: Option<String>,
+}
+
+/// Why a download failed.
+struct Failure {
+    reason: String,
+    /// The source works, and says no: an older copy would be another file than the job asks for.
+    definite: bool,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { reason, definite: false }
+    }
 }
 
 /// The cache.
@@ -68,21 +82,23 @@ impl ArtifactCache {
         let path = self.path_of(url);
         match self.download(url, &path).await {
             Ok(()) => Ok(Fetched { path, warning: None }),
-            Err(reason) if path.is_file() => {
+            Err(Failure { reason, definite: false }) if path.is_file() => {
                 let warning = format!("{url}: {reason}; the copy of an earlier download is used");
                 Ok(Fetched { path, warning: Some(warning) })
             }
-            Err(reason) => Err(ArtifactError { url: url.to_owned(), reason }),
+            Err(Failure { reason, .. }) => Err(ArtifactError { url: url.to_owned(), reason }),
         }
     }
 
-    async fn download(&self, url: &str, path: &Path) -> Result<(), String> {
+    async fn download(&self, url: &str, path: &Path) -> Result<(), Failure> {
         tokio::fs::create_dir_all(&self.root).await.map_err(|e| format!("{}: {e}", self.root.display()))?;
         let number = self.downloads.fetch_add(1, Ordering::Relaxed);
         let part = path.with_extension(format!("part{}-{number}", std::process::id()));
         let result = self.download_to(url, &part).await;
         let result = match result {
-            Ok(()) => tokio::fs::rename(&part, path).await.map_err(|e| format!("{}: {e}", path.display())),
+            Ok(()) => {
+                tokio::fs::rename(&part, path).await.map_err(|e| format!("{}: {e}", path.display()).into())
+            }
             Err(reason) => Err(reason),
         };
         if result.is_err() {
@@ -92,10 +108,13 @@ impl ArtifactCache {
         result
     }
 
-    async fn download_to(&self, url: &str, part: &Path) -> Result<(), String> {
+    async fn download_to(&self, url: &str, part: &Path) -> Result<(), Failure> {
         let mut answer = self.http.get(url).send().await.map_err(|e| causes(&e))?;
-        if !answer.status().is_success() {
-            return Err(format!("the server answered {}", answer.status()));
+        let status = answer.status();
+        if !status.is_success() {
+            let overloaded = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+            let definite = status.is_client_error() && !overloaded;
+            return Err(Failure { reason: format!("the server answered {status}"), definite });
         }
         let announced = answer.content_length();
         let on_disk = |e: std::io::Error| format!("{}: {e}", part.display());
@@ -107,7 +126,7 @@ impl ArtifactCache {
         }
         file.flush().await.map_err(on_disk)?;
         match announced {
-            Some(length) if length != got => Err(format!("only {got} of {length} bytes arrived")),
+            Some(length) if length != got => Err(format!("only {got} of {length} bytes arrived").into()),
             _ => Ok(()),
         }
     }
@@ -123,4 +142,32 @@ fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    #[tokio::test]
+    async fn an_old_copy_serves_while_the_source_is_down_but_not_when_it_says_no() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/kernel", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            for status in ["200 OK", "503 Down", "404 Not Found"] {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let _ = client.read(&mut [0; 4096]).await.unwrap();
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+                client.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ArtifactCache::new(folder.path().to_owned()).unwrap();
+        assert!(cache.fetch(&url).await.unwrap().warning.is_none());
+        let old = cache.fetch(&url).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&old.path).unwrap(), "hi");
+        assert!(old.warning.unwrap().contains("503"));
+        assert!(cache.fetch(&url).await.unwrap_err().to_string().contains("404"));
+    }
 }

@@ -61,7 +61,7 @@ pub(crate) struct RunClient {
 
 /// Both ends.
 pub(crate) fn link(run: u64, machine: String, from: ConsoleOffset) -> (ClientLink, RunClient) {
-    // Control messages of one run are few (its retries bound them), so the queue needs no bound of its own.
+    // The run bounds its messages (retries, boots, and matches that are told), so the queue needs no bound of its own.
     let (items_in, items) = mpsc::unbounded_channel();
     let (input, input_out) = mpsc::channel(64);
     (ClientLink { run, machine, from, items, input }, RunClient { items: items_in, input: input_out })

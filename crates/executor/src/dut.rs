@@ -4,7 +4,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use farmgate_job::{Job, Phase, Source, Variables};
+use farmgate_job::{Cause, Job, Phase, Source, Variables};
 use farmgate_mars::{DutChange, DutEntry, Mars};
 use farmgate_protocol::{
     DutId, JobStatus, Timestamp,
@@ -187,7 +187,9 @@ impl DutTask {
     async fn stop_running(&mut self) {
         if let Some(activity) = self.activity.take() {
             // The run may be ending by itself: then there is nobody to tell.
-            let _ = activity.commands.try_send(Command::Cancel { by: "the gateway stops".to_owned() });
+            let _ = activity.commands.try_send(Command::Cancel {
+                by: "the end of the gateway, or of the machine's entry in the farm file".to_owned(),
+            });
             if tokio::time::timeout(Duration::from_secs(8), self.running.join_next()).await.is_err() {
                 tracing::warn!(dut = %self.id, "a run did not end in time; its port may be on");
             }
@@ -307,6 +309,8 @@ impl DutTask {
 
     /// Starts a boot of the gateway's own.
     async fn boot(&mut self, kind: Kind, template: &BuiltinJob) {
+        // The template is rendered with what is shown, which may be older than the entry.
+        self.show();
         let dut = self.shown.borrow().clone();
         let mut variables = Variables::for_dut(&dut, &self.shared.config.farm_name);
         for (name, value) in &self.shared.config.job_variables {
@@ -409,23 +413,25 @@ impl DutTask {
             }
             Kind::QuickCheck => {
                 self.memory.quick_check_due = false;
-                if !passed {
-                    self.quick_check_failed(&report.outcome.summary).await;
+                // One that somebody ended says nothing about the machine.
+                if !passed && report.outcome.cause != Cause::Cancelled {
+                    self.leave_service(&format!("its quick check failed: {}", report.outcome.summary)).await;
                 }
             }
         }
-        if let Some(line) = report.unfit {
+        // In a training or a quick check it is a failure like others, and counted above.
+        if activity.kind == Kind::Job
+            && let Some(line) = report.unfit
+        {
             self.leave_service(&format!("its console said that it is unfit: {}", line.trim_end())).await;
         }
-    }
-
-    async fn quick_check_failed(&mut self, why: &str) {
-        self.leave_service(&format!("its quick check failed: {why}")).await;
     }
 
     /// Out of service until it has qualified again.
     async fn leave_service(&mut self, why: &str) {
         self.emit("training", format!("{} leaves service: {why}", self.full_name));
+        // What it was once qualified by counts no more.
+        self.round = None;
         let change = DutChange { ready_for_service: Some(false), ..DutChange::default() };
         match self.shared.mars.update_dut(&self.id, change).await {
             Ok(farm) => {
@@ -441,7 +447,11 @@ impl DutTask {
 
     fn intent(&mut self, intent: Intent) {
         match intent {
-            Intent::Entry { entry, full_name } => self.entry_changed(entry, full_name),
+            Intent::Entry { entry, full_name } => {
+                // We may have changed the file ourselves while this was on its way: the newest counts.
+                let newest = self.shared.mars.farm().borrow().duts.get(&self.id).cloned();
+                self.entry_changed(newest.map_or(entry, Arc::new), full_name);
+            }
             Intent::Start(start, reply) => self.start_job(start, reply),
             Intent::Cancel { by, reply } => {
                 // The asker may be gone: then it does not matter to it.

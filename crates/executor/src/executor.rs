@@ -9,7 +9,11 @@ use std::{
 };
 
 use farmgate_mars::{DutChange, DutEntry, Farm, Mars};
-use farmgate_protocol::{DutId, PortId, dut::Dut, pdu::Pdu};
+use farmgate_protocol::{
+    DutId, PortId,
+    dut::{Dut, DutState},
+    pdu::Pdu,
+};
 use farmgate_salad::{ConsoleOffset, Salad};
 use serde_json::{Map, Value};
 use tokio::{
@@ -69,7 +73,7 @@ impl Executor {
     pub fn start(parts: Parts) -> Result<Self, reqwest::Error> {
         let Parts { config, mars, salad, boots, events, shutdown } = parts;
         let artifacts = Arc::new(ArtifactCache::new(config.artifact_cache.clone())?);
-        let pdus = Arc::new(Pdus::new(config.vpdu_endpoint.clone(), events.clone(), shutdown.clone()));
+        let pdus = Arc::new(Pdus::new(config.vpdu_endpoint.clone(), events.clone()));
         let shared = Arc::new(Shared {
             config,
             mars,
@@ -216,7 +220,7 @@ impl Executor {
         let dut = self.dut(name)?;
         if dut.is_retired {
             self.set_retired(name, false, "it is in service already").await?;
-        } else if dut.state != farmgate_protocol::dut::DutState::Borked {
+        } else if dut.state != DutState::Borked {
             let state = dut.state.as_str();
             return Err(ExecutorError::WrongState {
                 dut: dut.id,
@@ -292,11 +296,16 @@ impl Executor {
         Ok(range.map(|range| (id, range)))
     }
 
-    /// PATCH `pdu/NAME/port/ID` with `state`: an operator switches a port.
+    /// PATCH `pdu/NAME/port/ID`: an operator switches, reserves or slows a port.
     ///
     /// # Errors
-    /// Unknown, reserved, of a DUT in service, or the PDU does not do it.
-    pub async fn switch_port(&self, pdu: &str, port: &PortId, on: bool) -> Result<(), ExecutorError> {
+    /// Unknown, reserved, of a machine in service, or the PDU does not do it.
+    pub async fn change_port(
+        &self,
+        pdu: &str,
+        port: &PortId,
+        change: PortChange,
+    ) -> Result<(), ExecutorError> {
         let shared = &self.inner.shared;
         let farm = shared.mars.farm().borrow().clone();
         let owner = farm
@@ -304,18 +313,48 @@ impl Executor {
             .iter()
             .find(|(_, d)| d.pdu.as_deref() == Some(pdu) && d.pdu_port_id.as_ref() == Some(port));
         if let Some((id, entry)) = owner
-            && !entry.is_retired
+            && (!entry.is_retired || self.is_running(id))
         {
-            let text = format!("port {port} of {pdu} belongs to {id}, which is in service: retire it first");
+            let text = format!(
+                "port {port} of {pdu} belongs to {id}, which is not retired, or still busy: retire it first"
+            );
             return Err(ExecutorError::Refused(text));
         }
         let handle = shared.pdus.get(pdu).ok_or_else(|| {
             let hint = nearest(pdu, shared.pdus.snapshot().into_keys());
             ExecutorError::UnknownPort(format!("no PDU is called {pdu:?}{hint}"))
         })?;
-        handle.set_by_operator(port, on).await?;
+        // Freeing comes first and reserving last, so that one request can free and switch, or switch and reserve.
+        if change.reserved == Some(false) {
+            handle.set_reserved(port, false).await?;
+        }
+        if let Some(min_off) = change.min_off_time {
+            handle.set_min_off_time(port, min_off).await?;
+        }
+        if let Some(on) = change.on {
+            handle.set_by_operator(port, on).await?;
+        }
+        if change.reserved == Some(true) {
+            handle.set_reserved(port, true).await?;
+        }
         Ok(())
     }
+
+    fn is_running(&self, id: &DutId) -> bool {
+        let state = self.handle(id).map(|handle| handle.shown.borrow().state);
+        matches!(state, Some(DutState::Queued | DutState::Running))
+    }
+}
+
+/// What an operator changes of a port; nothing of what is None.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PortChange {
+    /// ON or OFF.
+    pub on: Option<bool>,
+    /// Whether the gateway may switch it. Until the gateway restarts; `reserved_port_ids` of the farm file lasts.
+    pub reserved: Option<bool>,
+    /// How long it must stay off at least. Until the gateway restarts.
+    pub min_off_time: Option<Duration>,
 }
 
 /// Follows the farm file: PDUs, boot table, and a task per DUT.
@@ -338,6 +377,8 @@ async fn keep_in_step(inner: Arc<Inner>) {
             tracing::error!(%error, "the task of a DUT ended by a bug");
         }
     }
+    // Only now: every run that ended has switched its port off.
+    inner.shared.pdus.stop();
 }
 
 async fn apply(inner: &Arc<Inner>, tasks: &mut JoinSet<()>, farm: &Farm) {

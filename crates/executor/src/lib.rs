@@ -26,7 +26,7 @@ pub use client::{ClientItem, ClientLink, serve_client};
 pub use config::{BuiltinJob, ExecutorConfig};
 pub use error::ExecutorError;
 pub use events::EventLog;
-pub use executor::{Executor, Parts};
+pub use executor::{Executor, Parts, PortChange};
 pub use pdus::Pdus;
 pub use registration::{Caller, RegistrationReply};
 pub use submit::{Accepted, Submission, SubmitError};

@@ -1,5 +1,6 @@
 //! The PDUs of the farm: one task each, kept in step with the farm file. A PDU whose entry did not change is left
-//! alone, so that an edit elsewhere in the file never makes a port's off time unknown.
+//! alone, so that an edit elsewhere in the file never makes a port's off time unknown. A PDU that is replaced or
+//! taken out of the file lives on for the runs that use it: they must be able to switch their ports off.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,9 +8,10 @@ use std::{
 };
 
 use farmgate_mars::{Farm, PduEntry};
-use farmgate_pdu::{PduHandle, PduOptions};
+use farmgate_pdu::{PduHandle, PduOptions, PduSnapshot};
 use farmgate_protocol::pdu::{Pdu, PduState, PortState};
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::VPDU_NAME, events::EventLog};
@@ -19,7 +21,8 @@ struct Running {
     /// None: its settings are wrong; `problem` says how.
     handle: Option<PduHandle>,
     problem: Option<String>,
-    stop: CancellationToken,
+    /// Ends the announcements, not the PDU: that ends with its last handle.
+    replaced: CancellationToken,
 }
 
 /// All PDUs.
@@ -27,13 +30,20 @@ pub struct Pdus {
     running: Mutex<BTreeMap<String, Running>>,
     vpdu_endpoint: Option<String>,
     events: EventLog,
-    shutdown: CancellationToken,
+    stop: CancellationToken,
 }
 
 impl Pdus {
     /// None yet; [`Pdus::apply`] starts them.
-    pub fn new(vpdu_endpoint: Option<String>, events: EventLog, shutdown: CancellationToken) -> Self {
-        Self { running: Mutex::new(BTreeMap::new()), vpdu_endpoint, events, shutdown }
+    pub fn new(vpdu_endpoint: Option<String>, events: EventLog) -> Self {
+        let stop = CancellationToken::new();
+        Self { running: Mutex::new(BTreeMap::new()), vpdu_endpoint, events, stop }
+    }
+
+    /// Ends all of them, also those that only runs still use. To be called when no run needs to switch a port any
+    /// more.
+    pub fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// Starts, replaces and stops PDUs so that they are those of the file, and the vPDU of the settings.
@@ -50,7 +60,7 @@ impl Pdus {
         running.retain(|name, pdu| {
             let keep = wanted.get(name) == Some(&pdu.entry);
             if !keep {
-                pdu.stop.cancel();
+                pdu.replaced.cancel();
             }
             keep
         });
@@ -63,26 +73,26 @@ impl Pdus {
     }
 
     fn start(&self, name: &str, entry: PduEntry) -> Running {
-        let stop = self.shutdown.child_token();
+        let replaced = self.stop.child_token();
         match farmgate_pdu::make(&entry.driver, &entry.config) {
             Ok(driver) => {
                 let options = PduOptions {
                     reserved: entry.reserved_port_ids.iter().cloned().collect::<BTreeSet<_>>(),
                     ..PduOptions::default()
                 };
-                let handle = PduHandle::spawn(name, driver, options, stop.clone());
+                let handle = PduHandle::spawn(name, driver, options, self.stop.clone());
                 tokio::spawn(announce_port_changes(
                     name.to_owned(),
-                    handle.clone(),
+                    handle.snapshot(),
                     self.events.clone(),
-                    stop.clone(),
+                    replaced.clone(),
                 ));
-                Running { entry, handle: Some(handle), problem: None, stop }
+                Running { entry, handle: Some(handle), problem: None, replaced }
             }
             Err(error) => {
                 // Checked before the file was taken, so this is a PDU whose driver went away between versions.
                 tracing::error!(pdu = name, %error, "PDU cannot be used");
-                Running { entry, handle: None, problem: Some(error.to_string()), stop }
+                Running { entry, handle: None, problem: Some(error.to_string()), replaced }
             }
         }
     }
@@ -110,8 +120,12 @@ impl Pdus {
 }
 
 /// Tells the event log when a port is seen to change, whoever switched it.
-async fn announce_port_changes(name: String, handle: PduHandle, events: EventLog, stop: CancellationToken) {
-    let mut snapshots = handle.snapshot();
+async fn announce_port_changes(
+    name: String,
+    mut snapshots: watch::Receiver<PduSnapshot>,
+    events: EventLog,
+    stop: CancellationToken,
+) {
     let mut known: BTreeMap<String, PortState> = BTreeMap::new();
     loop {
         let ports: Vec<(String, PortState)> = {

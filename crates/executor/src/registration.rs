@@ -130,6 +130,9 @@ pub(crate) fn plan(
     }
     let allowed: Vec<&str> = REGISTER_FIELDS.iter().copied().chain(["hardware"]).collect();
     let fields = fields(body, &allowed)?;
+    if matches!(caller, Caller::Dut { .. }) {
+        sound(&fields)?;
+    }
     let entry = known(farm, fields.id.as_ref(), fields.mac_address);
     let id = match (&entry, &fields.id, fields.mac_address) {
         (Some((id, _)), _, _) => (*id).clone(),
@@ -191,6 +194,30 @@ fn own_fields_only(
     if said.is_some() && said.and_then(|a| a.parse().ok()) != Some(address) {
         let text = format!("ip_address: a machine may only register itself, and this one has {address}");
         return Err(ExecutorError::Refused(text));
+    }
+    Ok(())
+}
+
+/// The longest word that a machine may say of itself, and the most tags. The farm file is kept for all machines, and
+/// templates write the words into jobs: none of them may fill the one or break the other.
+const MAX_WORD: usize = 128;
+const MAX_TAGS: usize = 256;
+
+fn sound(fields: &Fields) -> Result<(), ExecutorError> {
+    let refuse = |name: &str, what: &str| Err(ExecutorError::Invalid(format!("{name}: {what}")));
+    let short = |word: &str| !word.is_empty() && word.len() <= MAX_WORD;
+    let plain = |word: &str, more: &str| {
+        short(word) && word.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+    };
+    if fields.base_name.as_ref().is_some_and(|name| !plain(name, "-_.")) {
+        return refuse("base_name", "write 1 to 128 letters, digits, dashes, dots and underscores");
+    }
+    if fields.local_tty_device.as_ref().is_some_and(|tty| !plain(tty, "-_./")) {
+        return refuse("local_tty_device", "write the name of a serial port, like ttyS0");
+    }
+    let tags = fields.tags.as_deref().unwrap_or_default();
+    if tags.len() > MAX_TAGS || tags.iter().any(|tag| !short(tag) || tag.chars().any(char::is_control)) {
+        return refuse("tags", "write at most 256 tags of 1 to 128 bytes, without control characters");
     }
     Ok(())
 }
@@ -273,6 +300,27 @@ mod tests {
         }
         let nobody = Caller::Dut { mac: None, address: Ipv4Addr::new(10, 42, 0, 20) };
         assert!(matches!(ask(&farm, body(), nobody, false), Err(ExecutorError::Refused(_))));
+    }
+
+    #[test]
+    fn what_a_machine_says_of_itself_can_neither_fill_the_farm_file_nor_break_a_template() {
+        for (field, value) in [
+            ("base_name", json!("a\nb")),
+            ("base_name", json!("")),
+            ("local_tty_device", json!("ttyS0 init=/bin/sh")),
+            ("tags", json!(["a\n  - b"])),
+            ("tags", json!(["x".repeat(MAX_WORD + 1)])),
+            ("tags", json!(vec!["x"; MAX_TAGS + 1])),
+        ] {
+            let mut body = body();
+            body[field] = value;
+            match ask(&Farm::default(), body.clone(), dut(), false) {
+                Err(ExecutorError::Invalid(text)) => assert!(text.contains(field), "{text}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+        let real = json!({"base_name": "gfx10.3-navi_21", "tags": ["mem:size:2 GiB"], "mac_address": MAC, "local_tty_device": "ttyS0"});
+        assert!(ask(&Farm::default(), real, dut(), false).is_ok());
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! Drives one `JobRun`: feeds it what happens (power, boot, console, timers, the client) and carries out what it
 //! says. All decisions are the state machine's; this is its edge.
 
+mod boundary;
+mod prepare;
+
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use farmgate_boots::{BootPlan, Content, Sighting};
+use farmgate_boots::Sighting;
 use farmgate_job::{
-    Action, Artifact, BootKind, BootSpec, Cause, Event, Job, JobRun, Outcome, Phase, RunSpec, TimerId,
-    Variables,
+    Action, BootKind, Cause, Event, Job, JobRun, Outcome, Phase, RunSpec, TimerId, Variables,
 };
 use farmgate_pdu::{PduHandle, PowerError};
-use farmgate_protocol::{DutId, JobStatus, MacAddress, PortId, Timestamp, console::Control};
+use farmgate_protocol::{
+    DutId, JobStatus, MacAddress, PortId, Timestamp,
+    console::{Control, Severity, Tag},
+};
 use farmgate_salad::{Chunk, ConsoleOffset, Salad};
 use serde_json::{Map, Value};
 use tokio::{
@@ -18,6 +23,10 @@ use tokio::{
     time::Instant,
 };
 
+use self::{
+    boundary::{Boot, PowerStage, may_be_on_from},
+    prepare::{Plans, Prepared, prepare},
+};
 use crate::{
     artifacts::ArtifactCache,
     boot_table::{BootTable, describe},
@@ -87,6 +96,7 @@ pub(crate) async fn drive(
     let run = context.run;
     let started = Instant::now();
     let mut sightings = context.boots.watch(context.mac);
+    let _plan = PlanGuard { boots: Arc::clone(&context.boots), mac: context.mac };
     let spec = RunSpec { job: job.clone(), firmware_boot_time: learned_firmware_time };
     let (machine, actions) = JobRun::new(spec, Timestamp::now());
     let mut edge = Edge {
@@ -110,7 +120,6 @@ pub(crate) async fn drive(
     while edge.machine.outcome().is_none() {
         edge.step(&mut sightings, &mut commands).await;
     }
-    edge.context.boots.set_plan(edge.context.mac, None);
     let to = edge.console.at;
     let outcome = edge.machine.outcome().cloned().unwrap_or_else(|| Outcome {
         status: JobStatus::Unknown,
@@ -123,17 +132,21 @@ pub(crate) async fn drive(
     RunReport { outcome, unfit: edge.unfit, console: from..to, elapsed: started.elapsed() }
 }
 
-/// Where the port stands in a power cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PowerStage {
-    /// Off, or on its way there: what arrives belongs to the boot before.
-    Off,
-    /// Seen off at that time; from `quiet_until` on it may be switched on, so what arrives later is of the new boot
-    /// and is held back until the PDU confirms.
-    Starting { quiet_until: Timestamp },
-    /// Seen on.
-    On,
+/// Takes the run's boot plan away, however the run ends: a machine must not boot the files of a job that is over.
+struct PlanGuard {
+    boots: Arc<BootTable>,
+    mac: MacAddress,
 }
+
+impl Drop for PlanGuard {
+    fn drop(&mut self) {
+        self.boots.set_plan(self.mac, None);
+    }
+}
+
+/// Console pieces and sightings that are held back at most. The console then waits in its record; further sightings
+/// tell nothing new.
+const HELD: usize = 256;
 
 /// Something that arrived before the PDU confirmed that the port is on.
 enum Held {
@@ -143,19 +156,16 @@ enum Held {
 
 /// News of the power task.
 enum PowerNews {
-    SeenOff,
+    /// And from when on it may be switched on.
+    SeenOff {
+        since: Timestamp,
+    },
     SeenOn,
     Final,
-    Failed { message: String, teardown: bool },
-}
-
-/// The plans of both boots and what to warn of; or whose fault it is that there are none, and why.
-type Prepared = Result<(Plans, Vec<String>), (Cause, String)>;
-
-#[derive(Clone)]
-struct Plans {
-    start: BootPlan,
-    next: BootPlan,
+    Failed {
+        message: String,
+        teardown: bool,
+    },
 }
 
 struct Edge {
@@ -185,7 +195,7 @@ impl Edge {
     ) {
         let timer = self.timers.iter().map(|(_, at)| *at).min();
         tokio::select! {
-            chunk = self.console.next() => self.console_said(chunk),
+            chunk = self.console.next(), if self.held.len() < HELD => self.console_said(chunk),
             Some(sighting) = sightings.recv() => self.saw(sighting),
             Some(news) = self.power_news.1.recv() => self.power_changed(news),
             prepared = wait_for(&mut self.preparing) => self.prepared(prepared),
@@ -280,7 +290,7 @@ impl Edge {
             Ok((plans, warnings)) => {
                 self.plans = Some(plans);
                 for warning in warnings {
-                    self.emit("artifact", warning);
+                    self.tell(Control::info(Tag::None, warning).severity(Severity::Warn));
                 }
                 self.feed(Event::SetupDone);
             }
@@ -289,19 +299,17 @@ impl Edge {
     }
 
     fn console_said(&mut self, chunk: Chunk) {
-        match self.power_stage {
-            PowerStage::On => self.feed(Event::Console { bytes: &chunk.bytes }),
-            PowerStage::Starting { quiet_until } if chunk.time.0 >= quiet_until.as_micros() => {
-                self.held.push(Held::Console(chunk));
-            }
-            // The end of the boot before: shown to the client, but it says nothing about this boot.
-            PowerStage::Starting { .. } | PowerStage::Off => {}
+        match self.power_stage.belongs(Timestamp::from_micros(chunk.time.0)) {
+            Boot::Present => self.feed(Event::Console { bytes: &chunk.bytes }),
+            Boot::Starting => self.held.push(Held::Console(chunk)),
+            // Shown to the client, but it says nothing about this boot.
+            Boot::Before => {}
         }
     }
 
     fn saw(&mut self, sighting: Sighting) {
-        match self.power_stage {
-            PowerStage::On => {
+        match self.power_stage.belongs(sighting.time) {
+            Boot::Present => {
                 let stage = describe(&sighting.stage).0;
                 // Only what tells that a firmware boots over the network: a machine that boots from its disk gets
                 // an address too.
@@ -309,26 +317,27 @@ impl Edge {
                     self.feed(Event::BootStage { stage: stage.to_owned() });
                 }
             }
-            PowerStage::Starting { quiet_until } if sighting.time >= quiet_until => {
+            Boot::Starting if self.held.len() < HELD => {
                 self.held.push(Held::Sighting(sighting));
             }
-            PowerStage::Starting { .. } | PowerStage::Off => {}
+            Boot::Starting | Boot::Before => {}
         }
     }
 
     fn power_changed(&mut self, news: PowerNews) {
         match news {
-            PowerNews::SeenOff => {
-                self.power_stage =
-                    PowerStage::Starting { quiet_until: Timestamp::now() + self.context.min_off };
+            PowerNews::SeenOff { since } => {
+                self.power_stage = PowerStage::Starting { since };
                 self.feed(Event::PowerOff);
             }
             PowerNews::SeenOn => {
-                self.power_stage = PowerStage::On;
+                if let PowerStage::Starting { since } = self.power_stage {
+                    self.power_stage = PowerStage::On { since };
+                }
                 self.feed(Event::PowerOn);
                 for held in std::mem::take(&mut self.held) {
                     match held {
-                        Held::Console(chunk) => self.feed(Event::Console { bytes: &chunk.bytes }),
+                        Held::Console(chunk) => self.console_said(chunk),
                         Held::Sighting(sighting) => self.saw(sighting),
                     }
                 }
@@ -347,9 +356,11 @@ impl Edge {
         let (RunContext { pdu, port, min_off, .. }, news) = (self.context.clone(), self.power_news.0.clone());
         self.power.spawn(async move {
             let result = async {
+                let before = pdu.snapshot().borrow().pdu.ports.get(port.as_str()).cloned();
                 pdu.off(&port).await?;
+                let since = may_be_on_from(before.as_ref(), min_off, Timestamp::now());
                 // The run may have ended: then nobody listens.
-                let _ = news.send(PowerNews::SeenOff).await;
+                let _ = news.send(PowerNews::SeenOff { since }).await;
                 pdu.on(&port, min_off).await
             };
             let told = match result.await {
@@ -442,69 +453,5 @@ async fn read_input(client: &mut Option<RunClient>) -> Option<Vec<u8>> {
     match client {
         Some(client) => client.input.recv().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Makes both boots ready to be served: every file of them is on disk before the machine is switched on.
-async fn prepare(context: &RunContext, job: &Job) -> Prepared {
-    let mut warnings = Vec::new();
-    let start = plan(context, &job.start, &mut warnings).await?;
-    let next = if job.continue_ == job.start {
-        start.clone()
-    } else {
-        plan(context, &job.continue_, &mut warnings).await?
-    };
-    Ok((Plans { start, next }, warnings))
-}
-
-async fn plan(
-    context: &RunContext,
-    boot: &BootSpec,
-    warnings: &mut Vec<String>,
-) -> Result<BootPlan, (Cause, String)> {
-    let defaults = context.boots.defaults().clone();
-    let cmdline = boot.cmdline.clone().unwrap_or(defaults.cmdline);
-    let kernel = match &boot.kernel {
-        Some(artifact) => content(context, artifact, &cmdline, warnings).await?,
-        None => Content::File(defaults.kernel.ok_or_else(|| {
-            let why = "the job names no kernel and the gateway has no default one: set BOOTS_DEFAULT_KERNEL";
-            (Cause::Configuration, why.to_owned())
-        })?),
-    };
-    let initrds = match &boot.initramfs {
-        Some(artifacts) => {
-            let mut list = Vec::new();
-            for artifact in artifacts {
-                list.push(content(context, artifact, &cmdline, warnings).await?);
-            }
-            list
-        }
-        None => defaults.initrd.into_iter().map(Content::File).collect(),
-    };
-    for file in std::iter::once(&kernel).chain(&initrds) {
-        if let Content::File(path) = file
-            && !path.is_file()
-        {
-            return Err((Cause::Configuration, format!("{} does not exist", path.display())));
-        }
-    }
-    Ok(BootPlan { console_id: context.dut.to_string(), kernel, initrds, cmdline })
-}
-
-async fn content(
-    context: &RunContext,
-    artifact: &Artifact,
-    cmdline: &str,
-    warnings: &mut Vec<String>,
-) -> Result<Content, (Cause, String)> {
-    match artifact {
-        Artifact::Data(text) => farmgate_job::render_data("data", text, &context.variables, cmdline)
-            .map(|text| Content::Bytes(text.into_bytes().into()))
-            .map_err(|error| (Cause::JobError, error.to_string())),
-        Artifact::Url(url) => {
-            let fetched = context.artifacts.fetch(url).await.map_err(|e| (Cause::JobError, e.to_string()))?;
-            warnings.extend(fetched.warning);
-            Ok(Content::File(fetched.path))
-        }
     }
 }

@@ -22,6 +22,8 @@ use crate::settings::Settings;
 
 /// The most that a request may carry: a job and its metadata.
 const MAX_BODY: usize = 8 << 20;
+/// The most that a registration may carry. Machines send them, and the event log remembers them.
+const MAX_REGISTRATION: usize = 64 << 10;
 
 /// Everything below `/api/v1`. `machine(s)` are the deprecated names of `dut(s)`.
 pub fn router(state: State) -> Router {
@@ -37,7 +39,10 @@ pub fn router(state: State) -> Router {
     for word in ["dut", "machine"] {
         let path = |rest: &str| format!("/api/v1/{word}{rest}");
         router = router
-            .route(&path(""), post(duts::register).put(duts::register))
+            .route(
+                &path(""),
+                post(duts::register).put(duts::register).layer(DefaultBodyLimit::max(MAX_REGISTRATION)),
+            )
             .route(&path("/discover"), get(duts::discovery).post(duts::discover).delete(duts::discover))
             .route(&path("/{id}"), get(duts::show).merge(patch(duts::change)).delete(duts::forget))
             .route(&path("/{id}/retire"), post(duts::retire))

@@ -10,13 +10,18 @@ use std::{
 use farmgate_salad::{Salad, SaladConfig, Server};
 use tokio_util::sync::CancellationToken;
 
-use crate::{serve::stop_signals, settings::Settings};
+use crate::{BoxError, settings::Settings, signals::stop_signals};
 
 /// How long a freshly started console service may take until it answers.
 const START: Duration = Duration::from_secs(10);
 
+/// How often the console service is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks without an answer until it is taken for dead.
+const SILENT_LOOKS: u32 = 3;
+
 /// `farmgate salad`: runs it until it is told to stop.
-pub async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+pub async fn run(settings: &Settings) -> Result<(), BoxError> {
     let config = SaladConfig {
         rest: settings.salad_rest,
         console: settings.salad_console,
@@ -33,7 +38,7 @@ pub async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> 
 }
 
 /// The console service that runs, or a new one.
-pub async fn attach(settings: &Settings) -> Result<Salad, Box<dyn std::error::Error>> {
+pub async fn attach(settings: &Settings) -> Result<Salad, BoxError> {
     let salad = Salad::new(settings.salad_socket.clone());
     if salad.alive().await {
         tracing::info!(socket = %settings.salad_socket.display(), "attached to the console service that runs");
@@ -65,6 +70,22 @@ pub async fn attach(settings: &Settings) -> Result<Salad, Box<dyn std::error::Er
             .into());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Starts the console service again if it dies: without it no job can run. What machines said meanwhile is lost, and
+/// the record says so.
+pub async fn keep(settings: Settings, salad: Salad, shutdown: CancellationToken) {
+    let mut silent = 0;
+    while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        silent = if salad.alive().await { 0 } else { silent + 1 };
+        if silent >= SILENT_LOOKS {
+            tracing::error!("the console service does not answer any more: starting it again");
+            silent = 0;
+            if let Err(error) = attach(&settings).await {
+                tracing::error!(%error, "the console service cannot be started");
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod check;
 mod console_process;
 mod serve;
 mod settings;
+mod signals;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -62,7 +63,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
+/// What ends the program, whatever it is: `main` shows it.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn run(cli: Cli) -> Result<ExitCode, BoxError> {
     let settings = settings::Settings::load(cli.settings.as_deref(), &|name| std::env::var(name).ok())?;
     // One provider for every TLS user of the process; a second install is the only error there is.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -6,20 +6,21 @@ use axum::ServiceExt;
 use farmgate_boots::{BootDirectory, Boots, BootsConfig, Leases};
 use farmgate_executor::{BootTable, EventLog, Executor, Parts};
 use farmgate_mars::Mars;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    signal::unix::{SignalKind, signal},
-};
-use tokio_util::sync::CancellationToken;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    BoxError,
     api::{self, Peers},
     check::farm_context,
     console_process,
     settings::Settings,
+    signals::stop_signals,
 };
 
-type BoxError = Box<dyn std::error::Error>;
+/// How long the clients of jobs may take for their verdict when the gateway stops.
+const VERDICTS: Duration = Duration::from_secs(2);
 
 /// Runs the gateway.
 pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
@@ -40,6 +41,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     let mars =
         Arc::new(Mars::open(settings.farm_file.clone(), farm_context(settings), shutdown.clone()).await?);
     let salad = console_process::attach(settings).await?;
+    let keeper = tokio::spawn(console_process::keep(settings.clone(), salad.clone(), shutdown.clone()));
     let events = EventLog::default();
     let boot_table = Arc::new(BootTable::new(settings.executor_config.boot_defaults(), events.clone()));
     let executor = Executor::start(Parts {
@@ -50,7 +52,15 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
         events: events.clone(),
         shutdown: shutdown.clone(),
     })?;
-    let boots = start_boots(settings, Arc::clone(&boot_table), &shutdown).await?;
+    let boots = match start_boots(settings, Arc::clone(&boot_table), &shutdown).await {
+        Ok(boots) => boots,
+        Err(error) => {
+            // Its tasks may have switched something on already.
+            shutdown.cancel();
+            executor.stopped().await;
+            return Err(error);
+        }
+    };
     let leases = boots.as_ref().map(|b| b.leases.clone());
     // Waited for from now on, so that a server that ends by a panic is reported when it does.
     let boots = boots.map(|boots| tokio::spawn(boots.stopped()));
@@ -58,6 +68,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
 
     let directory: Arc<dyn BootDirectory> = Arc::clone(&boot_table) as _;
     let state = api_state(settings, executor.clone(), mars, boot_table, leases);
+    let clients = state.clients.clone();
     let router = api::router(state.clone())
         .merge(farmgate_boots::router(directory))
         .merge(farmgate_boots::firmware_router(settings.tftp_root.clone()));
@@ -69,19 +80,30 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peers>())
         .with_graceful_shutdown(async move { stopping.cancelled().await });
     let mut server = tokio::spawn(async move { server.await });
-    tokio::select! {
-        ended = &mut server => { ended??; shutdown.cancel(); }
-        () = shutdown.cancelled() => {}
-    }
+    let ended = tokio::select! {
+        ended = &mut server => Some(ended),
+        () = shutdown.cancelled() => None,
+    };
+    shutdown.cancel();
     // Runs end first: they switch their machines off and tell their clients. Open connections then get a moment.
     executor.stopped().await;
-    if tokio::time::timeout(Duration::from_secs(2), &mut server).await.is_err() {
-        server.abort();
+    clients.close();
+    if tokio::time::timeout(VERDICTS, clients.wait()).await.is_err() {
+        tracing::warn!(clients = clients.len(), "not every client took its verdict in time");
+    }
+    match ended {
+        Some(ended) => ended??,
+        None => {
+            if tokio::time::timeout(Duration::from_secs(2), &mut server).await.is_err() {
+                server.abort();
+            }
+        }
     }
     if let Some(boots) = boots {
         boots.await?;
     }
     problems.abort();
+    keeper.await?;
     signals.abort();
     tracing::info!("farmgate has stopped; the console service goes on");
     Ok(())
@@ -102,6 +124,7 @@ fn api_state(
         console_upgrade: settings.console_upgrade,
         forwarded: settings.forwarded,
         http: reqwest::Client::new(),
+        clients: TaskTracker::new(),
     }
 }
 
@@ -159,30 +182,27 @@ fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
             _ => format!("cannot listen on {address}: {error}; see EXECUTOR_HOST and EXECUTOR_PORT").into(),
         }
     };
+    // Connections inherit it.
+    notice_dead_peers(&socket)?;
     socket.bind(address).map_err(explain)?;
     socket.listen(1024).map_err(explain)
 }
 
-/// Cancels on SIGTERM or SIGINT.
-pub async fn stop_signals(shutdown: CancellationToken) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be handled: the gateway stops by kill -9 only");
-        return;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    tracing::info!("stopping");
-    shutdown.cancel();
+/// A client whose host vanished closes nothing: without this its job would keep a machine until a timeout of hours.
+pub fn notice_dead_peers<'a>(socket: impl Into<SockRef<'a>>) -> std::io::Result<()> {
+    let after = Duration::from_secs(30);
+    let keepalive =
+        TcpKeepalive::new().with_time(after).with_interval(Duration::from_secs(10)).with_retries(3);
+    socket.into().set_tcp_keepalive(&keepalive)
 }
 
 /// A broken farm file is said once for each way in which it is broken, and once when it is fine again.
 async fn announce_farm_problems(mars: Arc<Mars>, events: EventLog, shutdown: CancellationToken) {
     let mut problem = mars.problem();
+    let mut was_wrong = false;
     loop {
         let now = problem.borrow_and_update().clone();
+        let wrong = std::mem::replace(&mut was_wrong, now.is_some());
         match now {
             Some(text) => events.emit(
                 None,
@@ -190,11 +210,28 @@ async fn announce_farm_problems(mars: Arc<Mars>, events: EventLog, shutdown: Can
                 format!("the farm file is wrong, the last good one stays in force: {text}"),
                 serde_json::Map::new(),
             ),
-            None => tracing::debug!("the farm file is fine"),
+            None if wrong => {
+                events.emit(None, "farm-file", "the farm file is fine again", serde_json::Map::new());
+            }
+            None => {}
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
             changed = problem.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_vanishes_is_noticed_on_every_connection() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (connection, _) = listener.accept().await.unwrap();
+        assert!(SockRef::from(&connection).keepalive().unwrap());
+        assert_eq!(SockRef::from(&connection).tcp_keepalive_time().unwrap(), Duration::from_secs(30));
     }
 }

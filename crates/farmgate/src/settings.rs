@@ -102,6 +102,8 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
+const SALAD_HOST_IS: &str = "write the address to listen on, like 127.0.0.1";
+
 /// Given values, with where each was given.
 struct Given {
     values: BTreeMap<String, (String, String)>,
@@ -164,7 +166,10 @@ impl Settings {
                 warnings.push(format!("{name} is set, but what it is for is not supported yet"));
             }
         }
-        let mut job_variables = job_variables(&given, std::env::vars());
+        // A variable that is not UTF-8 is none of ours.
+        let all =
+            std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+        let mut job_variables = job_variables(&given, all);
         job_variables.insert("minio_url".to_owned(), Value::from(given.or_default("MINIO_URL")));
         let permanent = permanent_mount(&given, &mut warnings);
         let temporary = PathBuf::from(given.or_default("TMP_MOUNT"));
@@ -187,10 +192,7 @@ impl Settings {
             trusted: trusted_networks(&given)?,
             public_url: given.or_default("EXECUTOR_URL"),
             boot_url,
-            salad_rest: SocketAddr::new(
-                given.parse("SALAD_HOST", "write the address to listen on, like 127.0.0.1")?,
-                port("SALAD_PORT")?,
-            ),
+            salad_rest: SocketAddr::new(given.parse("SALAD_HOST", SALAD_HOST_IS)?, port("SALAD_PORT")?),
             salad_console: SocketAddr::new(any, port("SALAD_TCPCONSOLE_PORT")?),
             salad_socket: given.path("SALAD_SOCKET").unwrap_or_else(|| temporary.join("salad.sock")),
             consoles: permanent.join("consoles"),
@@ -261,7 +263,7 @@ fn executor_config(
         unfit_pattern: unfit_pattern(given)?,
         job_variables,
         vpdu_endpoint: given.text("EXECUTOR_VPDU_ENDPOINT").map(str::to_owned),
-        console_host: host_of(&given.or_default("SALAD_URL")),
+        console_host: console_host(given)?,
     })
 }
 
@@ -290,6 +292,12 @@ fn trusted_networks(given: &Given) -> Result<Vec<(IpAddr, u8)>, SettingsError> {
         networks.push((address, length));
     }
     Ok(networks)
+}
+
+/// Where the raw logs are reached: they listen on SALAD_HOST, and if that is any address, SALAD_URL names the host.
+fn console_host(given: &Given) -> Result<String, SettingsError> {
+    let bound: IpAddr = given.parse("SALAD_HOST", SALAD_HOST_IS)?;
+    Ok(if bound.is_unspecified() { host_of(&given.or_default("SALAD_URL")) } else { bound.to_string() })
 }
 
 fn host_of(url: &str) -> String {

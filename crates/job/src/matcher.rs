@@ -3,7 +3,7 @@
 //! The result does not depend on how the bytes are cut into pieces. A line keeps its `\r` and its `\n`. Beyond
 //! [`MAX_LINE`] what there is counts as a line, so that a DUT that never ends one cannot fill the memory.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -59,15 +59,18 @@ pub(crate) struct Found {
     pub(crate) too_expensive: Vec<PatternName>,
 }
 
-/// All patterns that match the line.
-pub(crate) fn search(patterns: &ConsolePatterns, line: &[u8]) -> Found {
+/// All patterns that match the line, but for those that were given up.
+pub(crate) fn search(patterns: &ConsolePatterns, given_up: &BTreeSet<String>, line: &[u8]) -> Found {
     let mut found = Found::default();
-    let mut one = |pattern: Option<&crate::Pattern>, name: &dyn Fn() -> PatternName| match pattern
-        .map(|p| p.matches(line))
-    {
-        Some(Ok(true)) => found.patterns.push(name()),
-        Some(Err(_)) => found.too_expensive.push(name()),
-        Some(Ok(false)) | None => {}
+    let mut one = |pattern: Option<&crate::Pattern>, name: &dyn Fn() -> PatternName| {
+        if !given_up.is_empty() && given_up.contains(&name().to_string()) {
+            return;
+        }
+        match pattern.map(|p| p.matches(line)) {
+            Some(Ok(true)) => found.patterns.push(name()),
+            Some(Err(_)) => found.too_expensive.push(name()),
+            Some(Ok(false)) | None => {}
+        }
     };
     one(Some(&patterns.session_end), &|| PatternName::SessionEnd);
     one(patterns.session_reboot.as_ref(), &|| PatternName::SessionReboot);

@@ -15,7 +15,7 @@ const MAX_COMPILED: usize = 2 << 20;
 const MAX_BACKTRACK: usize = 500_000;
 
 /// Ours also matches a line that ends in `\r\n`, as serial lines do.
-const SESSION_END: &str = r"^\[[\d \.]{12}\] reboot: Power Down\r?$";
+const SESSION_END: &str = r"^\[[\d \.]{12}\] reboot: Power [Dd]own\r?$";
 
 /// A compiled console pattern.
 #[derive(Clone)]
@@ -200,7 +200,12 @@ mod tests {
     #[test]
     fn the_default_end_matches_with_and_without_carriage_return() {
         let end = default_session_end();
-        for line in ["[   12.345678] reboot: Power Down\r\n", "[   12.345678] reboot: Power Down\n"] {
+        // "Power Down" is what the documentation of the original has, "Power down" what Linux prints.
+        for line in [
+            "[   12.345678] reboot: Power Down\r\n",
+            "[   12.345678] reboot: Power Down\n",
+            "[   12.345678] reboot: Power down\r\n",
+        ] {
             assert_eq!(end.matches(line.as_bytes()), Ok(true), "{line:?}");
         }
         assert_eq!(end.matches(b"x [   12.345678] reboot: Power Down\n"), Ok(false));

@@ -452,3 +452,28 @@ fn the_verdict_is_told_before_the_run_finishes() {
     assert_eq!((&verdict["cause"], &verdict["timeout"]), (&json!("timeout"), &json!("overall")));
     assert_eq!(verdict["attempts"][0]["last_stage"], json!("script"));
 }
+
+#[test]
+fn a_pattern_that_costs_too_much_on_many_lines_is_given_up_and_that_is_said() {
+    let mut rig = rig(r"target: {tags: []}
+console_patterns:
+  session_end: {regex: the end}
+  job_warn: {regex: '(?=(a+)+$)(a|aa)+\1b'}");
+    rig.up();
+    let line = format!("{}c\n", "a".repeat(60));
+    let begun = std::time::Instant::now();
+    for _ in 0..16 {
+        rig.say(&line);
+    }
+    let for_sixteen = begun.elapsed();
+    let said: Vec<&str> =
+        rig.told(0).iter().map(|c| c.msg.as_str()).filter(|m| m.contains("job_warn")).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[1].contains("not searched any more"), "{said:?}");
+    let begun = std::time::Instant::now();
+    for _ in 0..16 {
+        rig.say(&line);
+    }
+    assert!(begun.elapsed() < for_sixteen, "it is still searched");
+    assert_eq!(rig.say("the end\n").end().status, JobStatus::Complete);
+}

@@ -20,10 +20,10 @@ pub const EMPTY: &str = "\
 # that register, and changes only the values it is about; your comments stay.
 #
 # pdus:
-#   APC: {driver: apc_masterswitch, config: {hostname: 10.42.0.2}, reserved_port_ids: []}
+#   RACK: {driver: vpdu, config: {hostname: \"127.0.0.1:9191\"}, reserved_port_ids: []}
 # duts:
 #   \"52:54:00:11:22:01\":
-#     pdu: APC
+#     pdu: RACK
 #     pdu_port_id: \"1\"
 ";
 

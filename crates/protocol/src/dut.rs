@@ -9,7 +9,6 @@ use crate::{DutId, JobStatus, MacAddress, PortId, Timestamp};
 /// Where a DUT stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(missing_docs)] // explained in docs/machines.md, one line each below
 pub enum DutState {
     /// It lacks a PDU and port, or they do not exist.
     WaitForConfig,

@@ -1,10 +1,9 @@
 //! Whose console is it? Pure: what a console's bytes announce, and who wins when two claim one machine.
 //!
 //! [`Scanner`] finds announcements in a stream that arrives in pieces of any size. [`decide`] is the safety rule:
-//! a machine that prints another's id must not take that machine's stream while the other one is alive.
+//! a machine that prints another's id must not take that machine's stream while the other one is connected.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 use crate::machine_id::MAX_ID;
 
@@ -145,16 +144,13 @@ impl PingState {
     }
 }
 
-/// How long a silent console still keeps its machine against another address.
-pub(crate) const LIVE: Duration = Duration::from_secs(10);
-
-/// The console that has a machine now.
+/// A console that says which machine it speaks for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Present {
+pub(crate) struct Claim {
     /// Where it connects from.
     pub(crate) peer: IpAddr,
-    /// When it last said something.
-    pub(crate) spoke: Instant,
+    /// It speaks for another machine already.
+    pub(crate) has_another: bool,
 }
 
 /// May the newcomer have the machine?
@@ -164,18 +160,22 @@ pub(crate) enum Decision {
     Take,
     /// Yes, and the present one loses it.
     Supersede,
-    /// The present one is alive and somebody else.
+    /// The present one is connected and somebody else.
     Refuse,
 }
 
-/// The rule: a newcomer from the same address is the machine's own new connection (all virtual machines of a vPDU
-/// share one address, and a restarted one connects anew before its old connection is known to be dead). From another
-/// address it gets the machine only when the present console has been silent for [`LIVE`].
-pub(crate) fn decide(present: Option<Present>, newcomer: IpAddr, now: Instant) -> Decision {
+/// The rule; `present` is the address of the console that has the machine now. A new connection from the same address
+/// is the machine's own (all virtual machines of a vPDU share one address, and a restarted one connects anew before
+/// its old connection is known to be dead), but not one that speaks for another machine: that is a machine which says
+/// the name of its neighbour. This host is believed before the network, where a machine may have connected in the name
+/// of one that was off. Silence proves nothing: a test may say nothing for an hour, so whoever is connected keeps its
+/// machine. A connection whose other end is gone is found out and closed.
+pub(crate) fn decide(present: Option<IpAddr>, claim: Claim) -> Decision {
     match present {
         None => Decision::Take,
-        Some(present) if present.peer == newcomer => Decision::Supersede,
-        Some(present) if now.saturating_duration_since(present.spoke) >= LIVE => Decision::Supersede,
+        Some(_) if claim.has_another => Decision::Refuse,
+        Some(present) if present == claim.peer => Decision::Supersede,
+        Some(present) if claim.peer.is_loopback() && !present.is_loopback() => Decision::Supersede,
         Some(_) => Decision::Refuse,
     }
 }
@@ -256,18 +256,23 @@ mod tests {
     }
 
     #[test]
-    fn a_live_machine_keeps_its_stream_against_another_address() {
+    fn a_connected_machine_keeps_its_stream_against_others() {
         let (mine, other): (IpAddr, IpAddr) = ([10, 42, 0, 2].into(), [10, 42, 0, 3].into());
-        let spoke = Instant::now();
-        let present = Some(Present { peer: mine, spoke });
-        for (present, newcomer, silence, expected) in [
-            (None, other, 0, Decision::Take),
-            (present, mine, 0, Decision::Supersede),
-            (present, other, 0, Decision::Refuse),
-            (present, other, 9, Decision::Refuse),
-            (present, other, 10, Decision::Supersede),
+        let host = IpAddr::from([127, 0, 0, 1]);
+        for (present, peer, has_another, expected) in [
+            (None, other, false, Decision::Take),
+            (None, other, true, Decision::Take),
+            (Some(mine), mine, false, Decision::Supersede),
+            (Some(mine), mine, true, Decision::Refuse),
+            (Some(mine), other, false, Decision::Refuse),
+            (Some(mine), host, false, Decision::Supersede),
+            (Some(mine), host, true, Decision::Refuse),
+            (Some(host), mine, false, Decision::Refuse),
+            (Some(host), host, false, Decision::Supersede),
+            (Some(host), host, true, Decision::Refuse),
         ] {
-            assert_eq!(decide(present, newcomer, spoke + Duration::from_secs(silence)), expected);
+            let decided = decide(present, Claim { peer, has_another });
+            assert_eq!(decided, expected, "{present:?} {peer} {has_another}");
         }
     }
 

@@ -159,10 +159,10 @@ impl Pump {
         let attached = Attached {
             console: self.number,
             peer: self.origin.peer,
-            spoke: Instant::now(),
             input: self.input.clone(),
         };
-        match machine.attach(attached) {
+        let has_another = matches!(&self.place, Place::Machine(other) if !Arc::ptr_eq(other, &machine));
+        match machine.attach(attached, has_another) {
             Decision::Refuse => return self.refused(&id, time).await,
             Decision::Supersede => {
                 tracing::warn!(machine = %id, console = %self.origin.label, "it takes over from another console");
@@ -184,7 +184,7 @@ impl Pump {
 
     /// The machine that it named has a live console of somebody else.
     async fn refused(&mut self, id: &MachineId, time: ConsoleTime) {
-        self.complain(&format!("it claims {id}, which has a live console at another address: refused"));
+        self.complain(&format!("it claims {id}, which has a console already: refused"));
         if !matches!(self.place, Place::Nowhere) {
             return;
         }

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::spawn_blocking;
 
-use crate::association::{Decision, Present, decide};
+use crate::association::{Claim, Decision, decide};
 use crate::legacy::Ports;
 use crate::machine_id::MachineId;
 use crate::offset::{ConsoleOffset, ConsoleTime};
@@ -28,7 +28,6 @@ pub(crate) struct ConsoleNumber(pub(crate) u64);
 pub(crate) struct Attached {
     pub(crate) console: ConsoleNumber,
     pub(crate) peer: IpAddr,
-    pub(crate) spoke: Instant,
     /// What is typed goes here.
     pub(crate) input: mpsc::Sender<Bytes>,
 }
@@ -80,15 +79,13 @@ impl Machine {
         Follower::new(Arc::clone(&self.record), from)
     }
 
-    /// Lets a console speak for the machine, if the safety rule allows it.
-    pub(crate) fn attach(&self, newcomer: Attached) -> Decision {
+    /// Lets a console speak for the machine, if the safety rule allows it. `has_another`: it speaks for another
+    /// machine already.
+    pub(crate) fn attach(&self, newcomer: Attached, has_another: bool) -> Decision {
         let mut present = self.console();
         let decision = match &*present {
             Some(p) if p.console == newcomer.console => Decision::Take,
-            other => {
-                let present = other.as_ref().map(|p| Present { peer: p.peer, spoke: p.spoke });
-                decide(present, newcomer.peer, newcomer.spoke)
-            }
+            other => decide(other.as_ref().map(|p| p.peer), Claim { peer: newcomer.peer, has_another }),
         };
         if decision != Decision::Refuse {
             *present = Some(newcomer);
@@ -114,9 +111,10 @@ impl Machine {
         time: ConsoleTime,
         bytes: &[u8],
     ) -> Result<bool, RecordError> {
-        let mut present = self.console();
-        let Some(speaker) = present.as_mut().filter(|p| p.console == console) else { return Ok(false) };
-        speaker.spoke = Instant::now();
+        let present = self.console();
+        if present.as_ref().is_none_or(|p| p.console != console) {
+            return Ok(false);
+        }
         self.append(time, bytes)?;
         Ok(true)
     }

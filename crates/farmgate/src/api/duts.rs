@@ -79,11 +79,12 @@ pub async fn register(
     let check = query.get("check").is_some_and(|v| v == "true" || v == "1");
     let reply = state.executor.register(&given, caller, check).await?;
     let mut answer = json!({"id": reply.id, "created": reply.created, "differences": reply.differences});
-    // A machine gets no more than that: the entry may hold what it must not see.
-    if caller == Caller::Operator
-        && let Ok(dut) = state.executor.dut(reply.id.as_str())
-    {
-        answer["dut"] = serde_json::to_value(dut).unwrap_or_default();
+    if let Ok(dut) = state.executor.dut(reply.id.as_str()) {
+        answer["full_name"] = dut.full_name.as_str().into();
+        // A machine gets no more than its name: the entry may hold what it must not see.
+        if caller == Caller::Operator {
+            answer["dut"] = serde_json::to_value(dut).unwrap_or_default();
+        }
     }
     Ok(Json(answer))
 }

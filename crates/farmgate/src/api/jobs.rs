@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{State, callers::Peers};
+use crate::serve::notice_dead_peers;
 
 /// The longest job text.
 const MAX_JOB: usize = 1 << 20;
@@ -88,11 +89,19 @@ async fn accept(
     // A wrong part is remembered and the rest still read: a client that is in the middle of sending does not see an
     // answer on a connection that closes.
     let mut wrong = None;
-    while let Some(field) =
-        form.next_field().await.map_err(|e| bad(format!("the request ends early: {}", e.body_text())))?
-    {
-        if let Err(refusal) = parts.take(field).await {
-            wrong.get_or_insert(refusal);
+    loop {
+        match form.next_field().await {
+            Ok(Some(field)) => {
+                if let Err(refusal) = parts.take(field).await {
+                    wrong.get_or_insert(refusal);
+                }
+            }
+            Ok(None) => break,
+            // What was wrong before tells more: a folder that is not supported may also be too large.
+            Err(error) => {
+                let early = || bad(format!("the request ends early: {}", error.body_text()));
+                return Err(wrong.unwrap_or_else(early));
+            }
         }
     }
     if let Some(refusal) = wrong {
@@ -222,7 +231,7 @@ async fn fetch_job(state: &State, url: &str, metadata: &Metadata) -> Result<Stri
 fn answer_with_console(state: &State, accepted: Accepted, upgrade: OnUpgrade) -> Response {
     let salad = state.executor.salad().clone();
     let run = accepted.run;
-    tokio::spawn(async move {
+    state.clients.spawn(async move {
         match upgrade.await {
             Ok(connection) => {
                 tokio::time::sleep(AFTER_THE_101).await;
@@ -253,9 +262,12 @@ fn answer_and_call_back(state: &State, accepted: Accepted, call_back: CallBack) 
     };
     let salad = state.executor.salad().clone();
     let run = accepted.run;
-    tokio::spawn(async move {
+    state.clients.spawn(async move {
         match dial(&host, port).await {
             Ok(stream) => {
+                if let Err(error) = notice_dead_peers(&stream) {
+                    tracing::warn!(run, %error, "a client that vanishes will be noticed late");
+                }
                 let (reader, writer) = stream.into_split();
                 serve_client(accepted.client, salad, reader, writer).await;
             }

@@ -1,17 +1,19 @@
 //! `pdu` and `pdus`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json,
     extract::{Path, State as Extract},
     http::StatusCode,
 };
+use farmgate_executor::PortChange;
 use farmgate_protocol::{
     PortId,
     pdu::{Pdu, Pdus, Port},
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{State, error::ApiError};
 
@@ -44,35 +46,57 @@ pub async fn port(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PortChange {
+pub struct Wish {
     state: Option<String>,
-    reserved: Option<serde_json::Value>,
+    reserved: Option<Value>,
     min_off_time: Option<f64>,
+}
+
+impl Wish {
+    fn change(&self) -> Result<PortChange, ApiError> {
+        let wrong = |text: &str| ApiError::new(StatusCode::BAD_REQUEST, text);
+        let on = match self.state.as_deref() {
+            Some("ON") => Some(true),
+            Some("OFF") => Some(false),
+            None => None,
+            Some(_) => return Err(wrong("`state` is \"ON\" or \"OFF\"")),
+        };
+        let reserved = match &self.reserved {
+            None => None,
+            Some(Value::Bool(reserved)) => Some(*reserved),
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Some(true),
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Some(false),
+            Some(_) => return Err(wrong("`reserved` is true or false")),
+        };
+        let min_off_time = match self.min_off_time.map(Duration::try_from_secs_f64) {
+            None => None,
+            Some(Ok(time)) => Some(time),
+            Some(Err(_)) => return Err(wrong("`min_off_time` is a number of seconds, 0 or more")),
+        };
+        let change = PortChange { on, reserved, min_off_time };
+        if change == PortChange::default() {
+            return Err(wrong("nothing to change: give `state`, `reserved` or `min_off_time`"));
+        }
+        Ok(change)
+    }
 }
 
 pub async fn switch(
     Extract(state): Extract<State>,
     Path((name, port)): Path<(String, String)>,
-    change: Result<Json<PortChange>, axum::extract::rejection::JsonRejection>,
+    wish: Result<Json<Wish>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Json<Port>, ApiError> {
     let wrong = |text: &str| ApiError::new(StatusCode::BAD_REQUEST, text);
-    let Json(change) = change.map_err(|e| wrong(&e.body_text()))?;
-    if change.reserved.is_some() || change.min_off_time.is_some() {
-        let text = "reserved and min_off_time cannot be set over the API yet: set reserved_port_ids of the PDU and pdu_off_delay of the DUT in the farm file";
-        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, text));
-    }
-    let on = match change.state.as_deref() {
-        Some("ON") => true,
-        Some("OFF") => false,
-        _ => return Err(wrong("give `state`: \"ON\" or \"OFF\"")),
-    };
+    let Json(wish) = wish.map_err(|e| wrong(&e.body_text()))?;
+    let change = wish.change()?;
     let id = PortId::new(&port).map_err(|e| wrong(&e.to_string()))?;
     let known = find(state.executor.pdus(), &name)?;
     if !known.ports.contains_key(&port) {
-        let ids: Vec<String> = known.ports.into_keys().collect();
+        let mut ids: Vec<String> = known.ports.into_keys().collect();
+        ids.sort_by_key(|id| (id.parse::<u32>().unwrap_or(u32::MAX), id.clone()));
         let text = format!("PDU {name} has no port {port:?}; it has {}", ids.join(", "));
         return Err(ApiError::new(StatusCode::NOT_FOUND, text));
     }
-    state.executor.switch_port(&name, &id, on).await?;
+    state.executor.change_port(&name, &id, change).await?;
     self::port(Extract(state), Path((name, port))).await
 }

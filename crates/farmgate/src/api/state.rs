@@ -5,6 +5,7 @@ use std::sync::Arc;
 use farmgate_boots::Leases;
 use farmgate_executor::{BootTable, Executor};
 use farmgate_mars::Mars;
+use tokio_util::task::TaskTracker;
 
 /// Handles to the parts.
 #[derive(Clone)]
@@ -23,4 +24,6 @@ pub struct State {
     pub forwarded: bool,
     /// Fetches jobs that are named by a URL.
     pub http: reqwest::Client,
+    /// The clients that watch their jobs, until each has its verdict.
+    pub clients: TaskTracker,
 }

@@ -1,5 +1,7 @@
 //! What the console says in a run: activity, lines, patterns, watchdogs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use farmgate_protocol::{
     JobStatus, Timestamp,
     console::{Control, Severity, Tag},
@@ -15,6 +17,10 @@ const SHOWN_LINE: usize = 4096;
 /// Messages about matches in one run: a DUT can print matching lines for hours.
 const MAX_TOLD: u32 = 10_000;
 
+/// A pattern that took too many steps on so many lines is not searched any more: the lines of one job must not keep
+/// the gateway from everything else.
+const MAX_EXPENSIVE: u32 = 16;
+
 /// The console's reader: what it keeps between two pieces.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reader {
@@ -23,8 +29,12 @@ pub(super) struct Reader {
     told: u32,
     /// That a line was too long was said.
     long_line_told: bool,
-    /// Patterns of which it was said that they are too expensive.
-    expensive_told: Vec<String>,
+    /// On how many lines a pattern was too expensive.
+    #[serde(default)]
+    expensive: BTreeMap<String, u32>,
+    /// Patterns that are not searched any more.
+    #[serde(default)]
+    given_up: BTreeSet<String>,
 }
 
 impl Reader {
@@ -70,7 +80,7 @@ impl JobRun {
             let text = format!("A console line is longer than {MAX_LINE} bytes: patterns see it in pieces");
             out.push(Action::Tell(Control::info(Tag::None, text).severity(Severity::Warn)));
         }
-        let found = matcher::search(&self.spec.job.console_patterns, line);
+        let found = matcher::search(&self.spec.job.console_patterns, &self.reader.given_up, line);
         for name in found.too_expensive {
             self.tell_too_expensive(name.to_string(), out);
         }
@@ -137,17 +147,22 @@ impl JobRun {
     }
 
     fn tell_too_expensive(&mut self, name: String, out: &mut Vec<Action>) {
-        if self.reader.expensive_told.contains(&name) {
-            return;
+        let times = self.reader.expensive.entry(name.clone()).or_default();
+        *times += 1;
+        let what = match *times {
+            1 => "takes too many steps on a line, which counts as not matched",
+            MAX_EXPENSIVE => "took too many steps on too many lines, and is not searched any more",
+            _ => return,
+        };
+        if *times >= MAX_EXPENSIVE {
+            self.reader.given_up.insert(name.clone());
         }
         let text = format!(
-            "The console pattern {name} takes too many steps on a line, which counts as not matched: \
-             write it without nested repetition, look-around or back references"
+            "The console pattern {name} {what}: write it without nested repetition, look-around or back references"
         );
         out.push(Action::Tell(
             Control::info(Tag::None, text).severity(Severity::Error).with("pattern", name.clone()),
         ));
-        self.reader.expensive_told.push(name);
     }
 }
 

@@ -1,6 +1,5 @@
-//! The life of a machine from its registration to a job's verdict, with real parts but no hardware: a dummy PDU, the
-//! real console service, and a machine played by the test, which boots when its outlet is on.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a panic is how a test fails, in its helpers too
+//! A farm for tests, with real parts but no hardware: a PDU, the real console service, and a machine played by the
+//! test, which boots when its outlet is on.
 
 use std::{
     collections::BTreeSet,
@@ -31,11 +30,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-const MAC: &str = "52:54:00:11:22:01";
+pub const MAC: &str = "52:54:00:11:22:01";
 /// Far more than anything here takes; the machines that run tests are noisy.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const TEMPLATE: &str = r#"
+pub const TEMPLATE: &str = r#"
 version: 1
 target: {id: "{{ machine_id }}"}
 timeouts:
@@ -49,20 +48,20 @@ deployment:
       cmdline: ACTION
 "#;
 
-fn template(action: &str) -> BuiltinJob {
+pub fn template(action: &str) -> BuiltinJob {
     BuiltinJob { name: action.to_owned(), text: TEMPLATE.replace("ACTION", action) }
 }
 
-struct Farm {
-    executor: Executor,
-    boots: Arc<BootTable>,
-    console: SocketAddr,
-    shutdown: CancellationToken,
-    folder: tempfile::TempDir,
+pub struct Farm {
+    pub executor: Executor,
+    pub boots: Arc<BootTable>,
+    pub console: SocketAddr,
+    pub shutdown: CancellationToken,
+    pub folder: tempfile::TempDir,
 }
 
 impl Farm {
-    async fn start(farm_file: &str, boot_count: u32) -> Self {
+    pub async fn start(farm_file: &str, boot_count: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
         let (salad, console) = consoles(folder.path(), &shutdown).await;
@@ -89,21 +88,21 @@ impl Farm {
         Self { executor, boots, console, shutdown, folder }
     }
 
-    fn mac(&self) -> MacAddress {
+    pub fn mac(&self) -> MacAddress {
         MAC.parse().unwrap()
     }
 
-    fn port_state(&self) -> PortState {
+    pub fn port_state(&self) -> PortState {
         self.executor.pdus().get("P").and_then(|p| p.ports.get("1")).map_or(PortState::Unknown, |p| p.state)
     }
 
-    fn edit(&self, change: impl Fn(&str) -> String) {
+    pub fn edit(&self, change: impl Fn(&str) -> String) {
         let path = self.folder.path().join("mars_db.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, change(&text)).unwrap();
     }
 
-    async fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+    pub async fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let begun = tokio::time::Instant::now();
         while !condition(self) {
             assert!(begun.elapsed() < PATIENCE, "{what} did not happen; duts: {:#?}", self.executor.duts());
@@ -111,29 +110,29 @@ impl Farm {
         }
     }
 
-    async fn wait_for_state(&self, state: DutState) {
+    pub async fn wait_for_state(&self, state: DutState) {
         self.wait_for(state.as_str(), |f| f.executor.duts().iter().any(|d| d.state == state)).await;
     }
 
-    async fn register(&self) {
+    pub async fn register(&self) {
         let body = json!({"base_name": "virtio", "tags": ["virtio:family:VIRTIO"], "mac_address": MAC});
         let Value::Object(body) = body else { unreachable!() };
         self.executor.register(&body, Caller::Operator, false).await.unwrap();
     }
 
-    async fn submit(&self, job: &str) -> Result<ClientLink, SubmitError> {
+    pub async fn submit(&self, job: &str) -> Result<ClientLink, SubmitError> {
         let submission =
             Submission { metadata: Metadata::default(), name: "job.yml".to_owned(), text: job.to_owned() };
         Ok(self.executor.submit(submission).await?.client)
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         self.executor.stopped().await;
     }
 }
 
-async fn consoles(folder: &Path, shutdown: &CancellationToken) -> (Salad, SocketAddr) {
+pub async fn consoles(folder: &Path, shutdown: &CancellationToken) -> (Salad, SocketAddr) {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let config = SaladConfig {
         rest: any,
@@ -149,7 +148,7 @@ async fn consoles(folder: &Path, shutdown: &CancellationToken) -> (Salad, Socket
     (salad, console)
 }
 
-fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
+pub fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
     ExecutorConfig {
         farm_name: "f".to_owned(),
         registration_job: template("action=register"),
@@ -172,7 +171,7 @@ fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
 /// A machine: whenever its outlet goes on it asks what to boot, and prints what `talk` makes of the command line.
 /// Its console is cut when the outlet goes off. It looks at the outlet every few milliseconds, so it must be off for
 /// longer than that to be noticed: `pdu_off_delay` in the farm files here.
-async fn play_machine(
+pub async fn play_machine(
     boots: Arc<BootTable>,
     executor: Executor,
     console: SocketAddr,
@@ -211,12 +210,12 @@ async fn play_machine(
     }
 }
 
-fn good(cmdline: &str) -> Vec<String> {
+pub fn good(cmdline: &str) -> Vec<String> {
     vec![format!("booted with {cmdline}"), "pipeline status: 0".into(), "It's now safe to turn off".into()]
 }
 
 /// Reads what a client is told: the console, the messages and the verdict.
-async fn attend(link: ClientLink, salad: Salad, typed: &[u8]) -> (String, Vec<(Tag, String)>, JobStatus) {
+pub async fn attend(link: ClientLink, salad: Salad, typed: &[u8]) -> (String, Vec<(Tag, String)>, JobStatus) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (reader, writer) = tokio::io::split(theirs);
     let server = tokio::spawn(serve_client(link, salad, reader, writer));
@@ -251,7 +250,7 @@ async fn attend(link: ClientLink, salad: Salad, typed: &[u8]) -> (String, Vec<(T
     (String::from_utf8(console).unwrap(), messages, status)
 }
 
-const WIRED: &str = r#"
+pub const WIRED: &str = r#"
 pdus:
   P: {driver: dummy, config: {ports: [one]}}
 duts:
@@ -265,171 +264,8 @@ duts:
     ready_for_service: true
 "#;
 
-fn job(action: &str) -> String {
+pub fn job(action: &str) -> String {
     TEMPLATE
         .replace("ACTION", action)
         .replace(r#"{id: "{{ machine_id }}"}"#, "{tags: [virtio:family:VIRTIO]}")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_machine_registers_waits_trains_and_serves() {
-    let farm = Farm::start("pdus:\n  P: {driver: dummy, config: {ports: [one]}}\nduts: {}\n", 2).await;
-    farm.register().await;
-    farm.wait_for_state(DutState::WaitForConfig).await;
-    let reason = farm.executor.duts()[0].state_reason.clone();
-    assert!(reason.contains("pdu_port_id"), "{reason}");
-    assert_eq!(farm.port_state(), PortState::Off, "a port that no machine names is not touched");
-
-    let machine =
-        tokio::spawn(play_machine(Arc::clone(&farm.boots), farm.executor.clone(), farm.console, good));
-    // A person wires it up.
-    farm.edit(|text| {
-        text.replace(
-            "    base_name: virtio",
-            "    pdu: P\n    pdu_port_id: 1\n    pdu_off_delay: 0.2\n    base_name: virtio",
-        )
-        .replace("    pdu_off_delay: 30.0\n", "")
-        .replace("    pdu_off_delay: 30\n", "")
-        .replace("    pdu: null\n", "")
-        .replace("    pdu_port_id: null\n", "")
-    });
-    farm.wait_for_state(DutState::Idle).await;
-    let dut = farm.executor.duts().remove(0);
-    assert!(dut.ready_for_service);
-    assert_eq!(dut.training.current_loop_count, 2);
-    assert_eq!(dut.training.statuses["PASS"], 2);
-    let (_, range) = farm.executor.training_log(MAC, 0).await.unwrap().unwrap();
-    let log = farm.executor.salad().read(MAC, range.start, Some(range.end)).await.unwrap();
-    let log: Vec<u8> = log.iter().flat_map(|c| c.bytes.to_vec()).collect();
-    assert!(String::from_utf8_lossy(&log).contains("booted with action=check"));
-    machine.abort();
-    farm.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_shows_its_console_and_its_verdict_and_leaves_the_outlet_off() {
-    let farm = Farm::start(WIRED, 1).await;
-    farm.wait_for_state(DutState::Idle).await;
-    let machine =
-        tokio::spawn(play_machine(Arc::clone(&farm.boots), farm.executor.clone(), farm.console, good));
-    let link = farm.submit(&job("hello")).await.unwrap();
-    // The machine is busy at once.
-    assert!(matches!(farm.submit(&job("hello")).await, Err(SubmitError::Busy(_))));
-    let (console, messages, status) = attend(link, farm.executor.salad().clone(), b"").await;
-    assert_eq!(status, JobStatus::Pass);
-    assert!(console.contains("booted with hello"), "{console}");
-    let tags: Vec<Tag> = messages.iter().map(|(tag, _)| *tag).collect();
-    for tag in [
-        Tag::InfraSetupStart,
-        Tag::InfraSetupComplete,
-        Tag::PowerCycleStart,
-        Tag::PowerCycleComplete,
-        Tag::FirmwareBootComplete,
-        Tag::PatternMatched,
-        Tag::InfraTeardownComplete,
-        Tag::Verdict,
-    ] {
-        assert!(tags.contains(&tag), "{tag:?} is missing in {tags:?}");
-    }
-    assert_eq!(farm.port_state(), PortState::Off);
-    farm.wait_for_state(DutState::Idle).await;
-    // The plan of the job is gone with it.
-    let plan = farm.boots.plan(farm.mac(), &ScriptRequest { platform: None, buildarch: None }).unwrap();
-    assert_eq!(plan.cmdline, "register");
-    machine.abort();
-    farm.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_client_types_reaches_the_machine_and_a_job_without_success_fails() {
-    fn talk(cmdline: &str) -> Vec<String> {
-        vec![format!("booted with {cmdline}"), "type now".into()]
-    }
-    let farm = Farm::start(WIRED, 1).await;
-    farm.wait_for_state(DutState::Idle).await;
-    let machine =
-        tokio::spawn(play_machine(Arc::clone(&farm.boots), farm.executor.clone(), farm.console, talk));
-    let link = farm.submit(&job("hello").replace("safe to turn off", "you typed BYE")).await.unwrap();
-    let (console, _, status) = attend(link, farm.executor.salad().clone(), b"bye\n").await;
-    assert!(console.contains("you typed BYE"), "{console}");
-    assert_eq!(status, JobStatus::Fail);
-    machine.abort();
-    farm.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_cancels_its_job_and_the_outlet_goes_off() {
-    fn silent(_: &str) -> Vec<String> {
-        Vec::new()
-    }
-    let farm = Farm::start(WIRED, 1).await;
-    farm.wait_for_state(DutState::Idle).await;
-    let machine =
-        tokio::spawn(play_machine(Arc::clone(&farm.boots), farm.executor.clone(), farm.console, silent));
-    let link = farm.submit(&job("hello")).await.unwrap();
-    farm.wait_for("ON", |f| f.port_state() == PortState::On).await;
-    farm.wait_for_state(DutState::Running).await;
-    drop(link);
-    farm.wait_for_state(DutState::Idle).await;
-    assert_eq!(farm.port_state(), PortState::Off);
-    machine.abort();
-    farm.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_never_boots_is_incomplete_and_says_why() {
-    let farm = Farm::start(WIRED, 1).await;
-    farm.wait_for_state(DutState::Idle).await;
-    let text =
-        job("hello").replace("boot_cycle: {seconds: 20}", "firmware_boot: {milliseconds: 300, retries: 1}");
-    let link = farm.submit(&text).await.unwrap();
-    let (_, messages, status) = attend(link, farm.executor.salad().clone(), b"").await;
-    assert_eq!(status, JobStatus::Incomplete);
-    let (_, verdict) = messages.iter().find(|(tag, _)| *tag == Tag::Verdict).unwrap();
-    assert!(verdict.contains("network"), "{verdict}");
-    assert_eq!(messages.iter().filter(|(tag, _)| *tag == Tag::TimeoutHit).count(), 2);
-    assert_eq!(farm.port_state(), PortState::Off);
-    farm.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_jobs_are_refused_with_their_reason_before_anything_is_switched() {
-    let farm = Farm::start(WIRED, 1).await;
-    farm.wait_for_state(DutState::Idle).await;
-    let cases = [
-        (
-            job("x").replace("virtio:family:VIRTIO", "virtio:familly:VIRTIO"),
-            406,
-            "did you mean virtio:family:VIRTIO",
-        ),
-        (job("x").replace("{tags: [virtio:family:VIRTIO]}", "{id: f-virtio-9}"), 404, "f-virtio-1"),
-        (job("x").replace("timeouts:", "timeout:"), 400, "job.yml:4"),
-        (job("x").replace("target: {tags: [virtio:family:VIRTIO]}\n", ""), 400, "target"),
-        (format!("{}\ndeadline: 2020-01-01 00:00:00\n", job("x")), 400, "has passed"),
-    ];
-    for (text, status, words) in cases {
-        let error = farm.submit(&text).await.expect_err(&text);
-        assert_eq!(error.http_status(), status, "{error}");
-        assert!(error.to_string().contains(words), "{error}");
-    }
-    assert_eq!(farm.port_state(), PortState::Off);
-    farm.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn retired_machines_take_no_jobs_until_they_are_activated() {
-    let farm = Farm::start(WIRED, 1).await;
-    farm.wait_for_state(DutState::Idle).await;
-    farm.executor.retire(MAC).await.unwrap();
-    farm.wait_for_state(DutState::Retired).await;
-    assert!(farm.executor.retire(MAC).await.is_err());
-    assert!(matches!(farm.submit(&job("x")).await, Err(SubmitError::Busy(_))));
-    let machine =
-        tokio::spawn(play_machine(Arc::clone(&farm.boots), farm.executor.clone(), farm.console, good));
-    farm.executor.activate("f-virtio-1").await.unwrap();
-    // It is checked by one boot before it serves again.
-    farm.wait_for_state(DutState::QuickCheck).await;
-    farm.wait_for_state(DutState::Idle).await;
-    machine.abort();
-    farm.stop().await;
 }
