@@ -34,6 +34,8 @@ struct Client {
     dut: Option<DutId>,
     address: Option<Ipv4Addr>,
     host_name: Option<String>,
+    /// The run that has the machine now, by its number.
+    run: Option<u64>,
     plan: Option<BootPlan>,
     watcher: Option<mpsc::Sender<Sighting>>,
 }
@@ -59,12 +61,11 @@ impl BootTable {
         self.clients.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The known machines, from the farm file. Plans and watchers of runs stay.
+    /// The known machines, from the farm file. What belongs to runs stays.
     pub fn set_machines(&self, machines: Vec<(MacAddress, DutId, Option<Ipv4Addr>, String)>) {
         let mut clients = self.write();
         for client in clients.values_mut() {
-            *client =
-                Client { plan: client.plan.take(), watcher: client.watcher.take(), ..Client::default() };
+            (client.dut, client.address, client.host_name) = (None, None, None);
         }
         for (mac, dut, address, host_name) in machines {
             let client = clients.entry(mac).or_default();
@@ -72,19 +73,31 @@ impl BootTable {
             client.address = address;
             client.host_name = Some(host_name);
         }
-        clients.retain(|_, c| c.dut.is_some() || c.plan.is_some() || c.watcher.is_some());
+        clients.retain(|_, c| c.dut.is_some() || c.run.is_some());
     }
 
-    /// Watches what a machine does, for a run. The watch ends when the receiver is dropped.
-    pub fn watch(&self, mac: MacAddress) -> mpsc::Receiver<Sighting> {
+    /// A run takes the machine, and gets what BOOTS sees of it. One that had it before has no say any more: the
+    /// machine may have left the farm file and come back while that one still tidied up.
+    pub fn begin(&self, mac: MacAddress, run: u64) -> mpsc::Receiver<Sighting> {
         let (sender, receiver) = mpsc::channel(SIGHTINGS_WAITING);
-        self.write().entry(mac).or_default().watcher = Some(sender);
+        let mut clients = self.write();
+        let client = clients.entry(mac).or_default();
+        (client.run, client.plan, client.watcher) = (Some(run), None, Some(sender));
         receiver
     }
 
     /// What a machine boots from now on; None: the default.
-    pub fn set_plan(&self, mac: MacAddress, plan: Option<BootPlan>) {
-        self.write().entry(mac).or_default().plan = plan;
+    pub fn set_plan(&self, mac: MacAddress, run: u64, plan: Option<BootPlan>) {
+        if let Some(client) = self.write().get_mut(&mac).filter(|c| c.run == Some(run)) {
+            client.plan = plan;
+        }
+    }
+
+    /// The run is over: the machine boots the default again.
+    pub fn end(&self, mac: MacAddress, run: u64) {
+        if let Some(client) = self.write().get_mut(&mac).filter(|c| c.run == Some(run)) {
+            (client.run, client.plan, client.watcher) = (None, None, None);
+        }
     }
 
     /// Whose fixed address that is.
@@ -211,7 +224,8 @@ mod tests {
     fn an_edit_of_the_farm_file_does_not_take_a_runs_plan_away() {
         let t = table();
         let plan = BootPlan { cmdline: "job".into(), ..ask(&t, 1).unwrap() };
-        t.set_plan(mac(1), Some(plan));
+        let _sightings = t.begin(mac(1), 7);
+        t.set_plan(mac(1), 7, Some(plan));
         t.set_machines(vec![(
             mac(1),
             DutId::from(mac(1)),
@@ -220,8 +234,22 @@ mod tests {
         )]);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "job");
         assert!(t.is_reserved(Ipv4Addr::new(10, 42, 0, 7)));
-        t.set_plan(mac(1), None);
+        t.end(mac(1), 7);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "register");
+    }
+
+    #[test]
+    fn a_run_that_still_tidies_up_takes_nothing_from_the_one_after_it() {
+        let t = table();
+        let plan = |cmdline: &str| BootPlan { cmdline: cmdline.into(), ..ask(&t, 1).unwrap() };
+        let _old = t.begin(mac(1), 1);
+        t.set_plan(mac(1), 1, Some(plan("old")));
+        let _new = t.begin(mac(1), 2);
+        assert_eq!(ask(&t, 1).unwrap().cmdline, "register");
+        t.set_plan(mac(1), 2, Some(plan("new")));
+        t.set_plan(mac(1), 1, Some(plan("old")));
+        t.end(mac(1), 1);
+        assert_eq!(ask(&t, 1).unwrap().cmdline, "new");
     }
 
     #[test]

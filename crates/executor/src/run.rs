@@ -95,8 +95,8 @@ pub(crate) async fn drive(
     let Wires { from, client, mut commands, phase } = wires;
     let run = context.run;
     let started = Instant::now();
-    let mut sightings = context.boots.watch(context.mac);
-    let _plan = PlanGuard { boots: Arc::clone(&context.boots), mac: context.mac };
+    let mut sightings = context.boots.begin(context.mac, run);
+    let _plan = PlanGuard { boots: Arc::clone(&context.boots), mac: context.mac, run };
     let spec = RunSpec { job: job.clone(), firmware_boot_time: learned_firmware_time };
     let (machine, actions) = JobRun::new(spec, Timestamp::now());
     let mut edge = Edge {
@@ -136,11 +136,12 @@ pub(crate) async fn drive(
 struct PlanGuard {
     boots: Arc<BootTable>,
     mac: MacAddress,
+    run: u64,
 }
 
 impl Drop for PlanGuard {
     fn drop(&mut self) {
-        self.boots.set_plan(self.mac, None);
+        self.boots.end(self.mac, self.run);
     }
 }
 
@@ -281,7 +282,7 @@ impl Edge {
             BootKind::Start => plans.start.clone(),
             BootKind::Continue => plans.next.clone(),
         });
-        self.context.boots.set_plan(self.context.mac, plan);
+        self.context.boots.set_plan(self.context.mac, self.run, plan);
     }
 
     fn prepared(&mut self, prepared: Prepared) {

@@ -68,18 +68,30 @@ impl Rules {
     }
 
     /// Whose address that is: by its lease, by the farm file, or, for a lease that a gateway before this one gave, by
-    /// the kernel's neighbour table.
+    /// the kernel's neighbour table. None too if another machine took the address: it must not speak for this one.
     fn mac_at(&self, address: Ipv4Addr) -> Option<MacAddress> {
         let leased = self.state.leases.as_ref().and_then(|leases| leases.mac_at(address));
-        leased.or_else(|| self.state.boot_table.mac_at(address)).or_else(|| neighbour(address))
+        let meant = leased.or_else(|| self.state.boot_table.mac_at(address));
+        let table = std::fs::read_to_string("/proc/net/arp").unwrap_or_default();
+        let seen = neighbour(&table, address);
+        if let (Some(meant), Some(seen)) = (meant, seen)
+            && meant != seen
+        {
+            tracing::warn!(%address, %meant, %seen, "a machine uses the address of another");
+            return None;
+        }
+        meant.or(seen)
     }
 }
 
-fn neighbour(address: Ipv4Addr) -> Option<MacAddress> {
-    let table = std::fs::read_to_string("/proc/net/arp").ok()?;
+/// Whose address it is by the kernel's neighbour table. An entry without an answer is all zeros.
+fn neighbour(table: &str, address: Ipv4Addr) -> Option<MacAddress> {
     let wanted = address.to_string();
-    let line = table.lines().find(|line| line.split_whitespace().next() == Some(&wanted))?;
-    line.split_whitespace().nth(3)?.parse().ok()
+    let mac = |line: &str| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(&wanted)).then(|| words.nth(2)?.parse().ok()).flatten()
+    };
+    table.lines().find_map(mac).filter(|mac: &MacAddress| mac.0 != [0; 6])
 }
 
 /// Whether an address is in a network.
@@ -141,6 +153,19 @@ mod tests {
         assert!(within("fd00::5".parse().unwrap(), net("fd00::", 64)));
         assert!(!within("fd00::5".parse().unwrap(), net("10.0.0.0", 8)));
         assert!(!within("fd01::5".parse().unwrap(), net("fd00::", 128)));
+    }
+
+    #[test]
+    fn the_neighbour_table_tells_who_uses_an_address() {
+        let table = "IP address       HW type     Flags       HW address            Mask     Device\n\
+                     10.42.0.2        0x1         0x2         52:54:00:11:22:02     *        private\n\
+                     10.42.0.20       0x1         0x2         52:54:00:11:22:20     *        private\n\
+                     10.42.0.3        0x1         0x0         00:00:00:00:00:00     *        private\n";
+        let at = |text: &str| neighbour(table, text.parse().unwrap()).map(|mac| mac.to_string());
+        assert_eq!(at("10.42.0.2").as_deref(), Some("52:54:00:11:22:02"));
+        assert_eq!(at("10.42.0.20").as_deref(), Some("52:54:00:11:22:20"));
+        assert_eq!(at("10.42.0.3"), None);
+        assert_eq!(at("10.42.0.4"), None);
     }
 
     #[test]
