@@ -149,9 +149,13 @@ fn wait_for_problem(farm: &TestFarm, wanted: bool) -> String {
 fn patch_port(farm: &TestFarm, port: u32, body: &str) -> String {
     let url = format!("{}/api/v1/pdu/VPDU/port/{port}", farm.url());
     let arguments = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PATCH"];
-    let said = run(Command::new("curl")
-        .args(arguments)
-        .args(["-H", "content-type: application/json", "-d", body, &url]));
+    let said = run(Command::new("curl").args(arguments).args([
+        "-H",
+        "content-type: application/json",
+        "-d",
+        body,
+        &url,
+    ]));
     said.out
 }
 

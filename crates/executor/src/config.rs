@@ -52,6 +52,24 @@ pub struct ExecutorConfig {
 }
 
 impl ExecutorConfig {
+    /// Whether the job templates of the gateway's own can be used, asked before anything is started.
+    ///
+    /// # Errors
+    /// What is wrong with one, with its place.
+    pub fn check_templates(&self) -> Result<(), JobError> {
+        let mut variables = Variables::default()
+            .set("machine_id", "52:54:00:00:00:01")
+            .set("local_tty_device", "ttyS0")
+            .set("machine_tags", Value::Array(Vec::new()));
+        for (name, value) in &self.job_variables {
+            variables = variables.set(name, value.clone());
+        }
+        for template in [&self.registration_job, &self.bootloop_job] {
+            self.resolve(&Source { name: &template.name, text: &template.text }, &variables)?;
+        }
+        Ok(())
+    }
+
     /// A job against one machine, with what the farm adds to every job.
     ///
     /// # Errors

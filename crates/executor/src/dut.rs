@@ -1,14 +1,19 @@
 //! The task of one DUT: the only one that changes its state. It asks [`crate::life`] where the DUT stands, boots it
 //! for training and quick checks as [`crate::training`] says, runs one job at a time on it, and takes intents from
-//! everybody else.
+//! everybody else. How it qualifies its machine is in [`qualify`], what it shows of it in [`shown`].
+
+mod qualify;
+pub(crate) mod shown;
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use farmgate_job::{Cause, Job, Phase, Source, Variables};
-use farmgate_mars::{DutChange, DutEntry, Mars};
+use farmgate_job::{Cause, Job, Phase, Variables};
+use farmgate_mars::{DutEntry, Mars};
+use farmgate_pdu::PduSnapshot;
 use farmgate_protocol::{
     DutId, JobStatus, Timestamp,
-    dut::{Dut, DutPort, DutState, LogsEndpoint, Training, TrainingState},
+    dut::{Dut, DutState, Training},
+    pdu::PduState,
 };
 use farmgate_salad::{ConsoleOffset, Salad};
 use serde_json::Map;
@@ -23,14 +28,18 @@ use crate::{
     artifacts::ArtifactCache,
     boot_table::BootTable,
     client::RunClient,
-    config::{BuiltinJob, ExecutorConfig},
+    config::ExecutorConfig,
     error::ExecutorError,
     events::EventLog,
     life::{Memory, Standing, standing},
     pdus::Pdus,
     run::{Command, RunContext, RunReport, Wires, drive},
-    training::{Drill, Round, Step},
+    training::Round,
 };
+use shown::describe;
+
+/// How long a run may take to end when the gateway stops: a PDU has 30 s to confirm OFF.
+const STOPPING: Duration = Duration::from_secs(35);
 
 /// What all DUT tasks share.
 pub(crate) struct Shared {
@@ -157,6 +166,7 @@ impl DutTask {
         loop {
             self.advance().await;
             self.show();
+            let pdu = self.power().map(|(pdu, _)| pdu.snapshot());
             let phase = self.activity.as_mut().map(|a| &mut a.phase);
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -172,6 +182,7 @@ impl DutTask {
                     self.run_ended(report).await;
                 }
                 () = changed(phase) => {}
+                () = pdu_changed(pdu, &self.memory.pdu_problem) => {}
                 () = sleep_until(self.retry_at) => {
                     self.retry_at = None;
                     if let Some(round) = &mut self.round {
@@ -190,7 +201,7 @@ impl DutTask {
             let _ = activity.commands.try_send(Command::Cancel {
                 by: "the end of the gateway, or of the machine's entry in the farm file".to_owned(),
             });
-            if tokio::time::timeout(Duration::from_secs(8), self.running.join_next()).await.is_err() {
+            if tokio::time::timeout(STOPPING, self.running.join_next()).await.is_err() {
                 tracing::warn!(dut = %self.id, "a run did not end in time; its port may be on");
             }
         }
@@ -220,7 +231,9 @@ impl DutTask {
     }
 
     fn standing(&mut self) -> Standing {
-        self.memory.pdu_known = self.power().is_some();
+        let power = self.power();
+        self.memory.pdu_known = power.is_some();
+        self.memory.pdu_problem = power.and_then(|(pdu, _)| problem_of(&pdu.snapshot().borrow()));
         standing(&self.entry, &self.memory)
     }
 
@@ -230,8 +243,11 @@ impl DutTask {
         if let Some(activity) = &self.activity {
             let fits = match activity.kind {
                 Kind::Job => true, // a job runs to its end, whatever the file says meanwhile
-                Kind::Registration | Kind::TrainingBoot => standing.state == DutState::Training,
-                Kind::QuickCheck => standing.state == DutState::QuickCheck,
+                // A PDU that does not answer for a moment is the run's own trouble, not a reason to end it.
+                Kind::Registration | Kind::TrainingBoot => {
+                    matches!(standing.state, DutState::Training | DutState::Unknown)
+                }
+                Kind::QuickCheck => matches!(standing.state, DutState::QuickCheck | DutState::Unknown),
             };
             if !fits {
                 // Full: it has been told already.
@@ -255,92 +271,6 @@ impl DutTask {
                 }
             }
         }
-    }
-
-    async fn train(&mut self) {
-        let config = &self.shared.config;
-        let drill = Drill {
-            boots: config.boot_count,
-            qualifying: config.qualifying_boot_count,
-            registration_delay: config.registration_retrial_delay,
-        };
-        if self.round.is_none() {
-            self.logs.clear();
-        }
-        let step = self.round.get_or_insert_with(|| Round::new(drill)).next();
-        match step {
-            Step::Register => {
-                let template = self.shared.config.registration_job.clone();
-                self.boot(Kind::Registration, &template).await;
-            }
-            Step::Boot(_) => {
-                let template = self.shared.config.bootloop_job.clone();
-                self.boot(Kind::TrainingBoot, &template).await;
-            }
-            Step::WaitThenRegister(delay) => {
-                if self.retry_at.is_none() {
-                    self.retry_at = Some(Instant::now() + delay);
-                }
-            }
-            Step::Qualified => {
-                let summary = self.round.as_ref().map(Round::summary).unwrap_or_default();
-                self.emit("training", format!("{} qualified: {summary}", self.full_name));
-                let change = DutChange { ready_for_service: Some(true), ..DutChange::default() };
-                match self.shared.mars.update_dut(&self.id, change).await {
-                    Ok(farm) => {
-                        if let Some(entry) = farm.duts.get(&self.id) {
-                            self.entry = Arc::new(entry.clone());
-                        }
-                    }
-                    Err(error) => {
-                        self.memory.borked =
-                            Some(format!("it qualified, but the farm file cannot be written: {error}"));
-                    }
-                }
-            }
-            Step::Failed => {
-                let summary = self.round.as_ref().map(Round::summary).unwrap_or_default();
-                self.emit("training", format!("{} did not qualify: {summary}", self.full_name));
-                self.memory.borked =
-                    Some(format!("it did not qualify: {summary}; activate it to train it again"));
-            }
-        }
-    }
-
-    /// Starts a boot of the gateway's own.
-    async fn boot(&mut self, kind: Kind, template: &BuiltinJob) {
-        // The template is rendered with what is shown, which may be older than the entry.
-        self.show();
-        let dut = self.shown.borrow().clone();
-        let mut variables = Variables::for_dut(&dut, &self.shared.config.farm_name);
-        for (name, value) in &self.shared.config.job_variables {
-            variables = variables.set(name, value.clone());
-        }
-        let source = Source { name: &template.name, text: &template.text };
-        let job = match self.shared.config.resolve(&source, &variables) {
-            Ok(job) => job,
-            Err(error) => {
-                self.memory.borked = Some(format!("the gateway's job template is wrong: {error}"));
-                self.memory.quick_check_due = false;
-                return;
-            }
-        };
-        let from = match self.shared.salad.end(self.id.as_str()).await {
-            Ok(from) => from,
-            Err(error) => {
-                tracing::error!(dut = %self.id, %error, "consoles are away: waiting");
-                self.retry_at = Some(Instant::now() + Duration::from_secs(5));
-                return;
-            }
-        };
-        let run = self.shared.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        let words = match kind {
-            Kind::Registration => "training: boots to register itself".to_owned(),
-            Kind::QuickCheck => "quick check: boots once".to_owned(),
-            _ => format!("training: boot {} of {}", self.logs.len() + 1, self.shared.config.boot_count),
-        };
-        self.emit("training", words);
-        self.start(kind, run, (job, Arc::new(variables)), from, None);
     }
 
     fn start(
@@ -427,24 +357,6 @@ impl DutTask {
         }
     }
 
-    /// Out of service until it has qualified again.
-    async fn leave_service(&mut self, why: &str) {
-        self.emit("training", format!("{} leaves service: {why}", self.full_name));
-        // What it was once qualified by counts no more.
-        self.round = None;
-        let change = DutChange { ready_for_service: Some(false), ..DutChange::default() };
-        match self.shared.mars.update_dut(&self.id, change).await {
-            Ok(farm) => {
-                if let Some(entry) = farm.duts.get(&self.id) {
-                    self.entry = Arc::new(entry.clone());
-                }
-            }
-            Err(error) => {
-                self.memory.borked = Some(format!("{why}; and the farm file cannot be written: {error}"))
-            }
-        }
-    }
-
     fn intent(&mut self, intent: Intent) {
         match intent {
             Intent::Entry { entry, full_name } => {
@@ -524,94 +436,28 @@ impl DutTask {
     fn emit(&self, kind: &str, text: impl Into<String>) {
         self.shared.events.emit(Some(&self.id), kind, text, Map::new());
     }
+}
 
-    /// Publishes what the DUT is now.
-    fn show(&mut self) {
-        let mut now = self.standing();
-        if let Some(Activity { kind: Kind::Job, phase, .. }) = &self.activity {
-            now = match *phase.borrow() {
-                Phase::Setup => {
-                    Standing { state: DutState::Queued, reason: "a job is being prepared".to_owned() }
-                }
-                phase => {
-                    Standing { state: DutState::Running, reason: format!("a job runs: {}", words(phase)) }
-                }
-            };
-        }
-        let training = match &self.round {
-            Some(round) => round.report(self.activity.is_some() && now.state == DutState::Training),
-            None if now.state == DutState::QuickCheck => {
-                Training { state: TrainingState::QuickCheck, is_active: true, ..Training::default() }
-            }
-            None => Training::default(),
-        };
-        let before = self.shown.borrow();
-        let changed = before.state != now.state;
-        let since = if changed { Timestamp::now() } else { before.state_since };
-        let host = self.shared.config.console_host.clone();
-        let dut = describe(&self.id, &self.entry, &self.full_name, &now, since, training, host);
-        let differs = *before != dut;
-        drop(before);
-        if changed {
-            let mut details = Map::new();
-            details.insert("state".to_owned(), now.state.as_str().into());
-            let text = format!("{} is {}: {}", self.full_name, now.state, now.reason);
-            self.shared.events.emit(Some(&self.id), "state", text, details);
-        }
-        if differs {
-            self.shown.send_replace(dut);
-        }
+/// Why a PDU cannot be used at the moment.
+fn problem_of(snapshot: &PduSnapshot) -> Option<String> {
+    let (name, error) = (&snapshot.name, snapshot.pdu.error.as_deref().unwrap_or("see its log"));
+    match snapshot.pdu.state {
+        PduState::Ok => None,
+        PduState::Created | PduState::Initializing => Some(format!("its PDU {name} has not answered yet")),
+        PduState::Error => Some(format!("its PDU {name} does not answer: {error}")),
+        PduState::Stopped => Some(format!("its PDU {name} is not in use any more")),
     }
 }
 
-fn words(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Setup => "being prepared",
-        Phase::PoweringOn => "switching on",
-        Phase::Firmware => "in the firmware",
-        Phase::Booting => "booting over the network",
-        Phase::Session => "in its session",
-        Phase::Teardown => "cleaning up",
-        Phase::Done => "over",
+/// Returns when a PDU is in another state than was known.
+async fn pdu_changed(pdu: Option<watch::Receiver<PduSnapshot>>, known: &Option<String>) {
+    if let Some(mut pdu) = pdu
+        && pdu.wait_for(|snapshot| problem_of(snapshot) != *known).await.is_ok()
+    {
+        return;
     }
-}
-
-fn describe(
-    id: &DutId,
-    entry: &DutEntry,
-    full_name: &str,
-    now: &Standing,
-    state_since: Timestamp,
-    training: Training,
-    host: String,
-) -> Dut {
-    let pdu = match (&entry.pdu, &entry.pdu_port_id) {
-        (Some(name), Some(port_id)) => Some(DutPort { name: name.clone(), port_id: port_id.clone() }),
-        _ => None,
-    };
-    Dut {
-        id: id.clone(),
-        state: now.state,
-        state_reason: now.reason.clone(),
-        state_since,
-        ready_for_service: entry.ready_for_service,
-        has_pdu_assigned: pdu.is_some(),
-        local_tty_device: entry.local_tty_device.clone(),
-        tags: entry.tags.clone(),
-        manual_tags: entry.manual_tags.clone(),
-        base_name: entry.base_name.clone(),
-        full_name: full_name.to_owned(),
-        mac_address: entry.mac_address,
-        ip_address: entry.ip_address,
-        is_retired: entry.is_retired,
-        training,
-        pdu,
-        pdu_off_delay: entry.pdu_off_delay,
-        firmware_boot_time: entry.firmware_boot_time,
-        boot_sequence_power: entry.boot_sequence_power.clone(),
-        comment: entry.comment.clone(),
-        logs_endpoint: LogsEndpoint { host, port: 0 },
-    }
+    // None, or its task has ended: the farm file says what comes next.
+    std::future::pending().await
 }
 
 async fn changed(phase: Option<&mut watch::Receiver<Phase>>) {
@@ -630,23 +476,5 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    pub fn example_dut(mac: &str, base_name: &str, number: u32) -> Dut {
-        let entry = DutEntry {
-            base_name: base_name.to_owned(),
-            tags: vec!["virtio:family:VIRTIO".to_owned()],
-            mac_address: Some(mac.parse().unwrap()),
-            ..DutEntry::default()
-        };
-        let now = Standing { state: DutState::Idle, reason: String::new() };
-        let name = format!("f-{base_name}-{number}");
-        let id = DutId::new(mac).unwrap();
-        describe(&id, &entry, &name, &now, Timestamp::default(), Training::default(), String::new())
     }
 }

@@ -402,8 +402,11 @@ async fn apply(inner: &Arc<Inner>, tasks: &mut JoinSet<()>, farm: &Farm) {
             let entry = Arc::new(entry.clone());
             let full_name = names.get(id).cloned().unwrap_or_default();
             match duts.get(id) {
-                Some(handle) => changed.push((handle.clone(), Intent::Entry { entry, full_name })),
-                None => {
+                Some(handle) if !handle.intents.is_closed() => {
+                    changed.push((handle.clone(), Intent::Entry { entry, full_name }))
+                }
+                // New, or its task ended by a bug: it begins anew.
+                _ => {
                     let handle = spawn(tasks, Arc::clone(&inner.shared), id.clone(), entry, full_name);
                     duts.insert(id.clone(), handle);
                 }

@@ -13,6 +13,8 @@ pub struct Memory {
     pub borked: Option<String>,
     /// The PDU it names exists.
     pub pdu_known: bool,
+    /// That PDU cannot be used at the moment; why.
+    pub pdu_problem: Option<String>,
 }
 
 /// Where it stands and why.
@@ -57,11 +59,15 @@ pub fn standing(entry: &DutEntry, memory: &Memory) -> Standing {
             "set its mac_address in the farm file: it is known by it when it boots",
         );
     }
+    if let (false, Some(why)) = (entry.ready_for_service, &memory.borked) {
+        return stands(DutState::Borked, why);
+    }
+    // Without its PDU it can neither boot nor be freed: a job that were given to it would fail.
+    if let Some(problem) = &memory.pdu_problem {
+        return stands(DutState::Unknown, problem);
+    }
     if !entry.ready_for_service {
-        return match &memory.borked {
-            Some(why) => stands(DutState::Borked, why),
-            None => stands(DutState::Training, "boots in a loop to show that it is reliable"),
-        };
+        return stands(DutState::Training, "boots in a loop to show that it is reliable");
     }
     if memory.quick_check_due {
         return stands(DutState::QuickCheck, "boots once to show that it still works");
@@ -113,6 +119,16 @@ mod tests {
         assert_eq!(standing(&entry(), &known()).state, DutState::Idle);
         let due = Memory { quick_check_due: true, ..known() };
         assert_eq!(standing(&entry(), &due).state, DutState::QuickCheck);
+    }
+
+    #[test]
+    fn a_machine_whose_pdu_does_not_answer_is_not_free() {
+        let dead = Memory { pdu_problem: Some("its PDU VPDU does not answer".into()), ..known() };
+        for ready_for_service in [true, false] {
+            let s = standing(&DutEntry { ready_for_service, ..entry() }, &dead);
+            assert_eq!(s.state, DutState::Unknown);
+            assert!(s.reason.contains("VPDU"), "{}", s.reason);
+        }
     }
 
     #[test]

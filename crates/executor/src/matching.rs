@@ -75,7 +75,7 @@ pub(crate) fn nearest(wanted: &str, names: impl Iterator<Item = String>) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dut::tests::example_dut;
+    use crate::dut::shown::tests::example_dut;
 
     fn target(id: Option<&str>, tags: &[&str]) -> Target {
         Target { id: id.map(str::to_owned), tags: tags.iter().map(|t| (*t).to_owned()).collect() }

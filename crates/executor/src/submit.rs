@@ -173,6 +173,7 @@ impl Executor {
 }
 
 fn busy_text(matching: &[&Dut]) -> String {
-    let states: Vec<String> = matching.iter().map(|d| format!("{} is {}", d.full_name, d.state)).collect();
-    format!("all machines that could run the job are busy or out of service: {}", states.join(", "))
+    let say = |d: &&Dut| format!("{} is {} ({})", d.full_name, d.state, d.state_reason);
+    let states: Vec<String> = matching.iter().map(say).collect();
+    format!("all machines that could run the job are busy or out of service: {}", states.join("; "))
 }

@@ -52,6 +52,10 @@ pub fn check(settings: &Settings) -> ExitCode {
             }
         },
     }
+    if let Err(error) = settings.executor_config.check_templates() {
+        println!("{error}");
+        fine = false;
+    }
     for (name, file) in [
         ("BOOTS_DEFAULT_KERNEL", &settings.executor_config.default_kernel),
         ("BOOTS_DEFAULT_INITRD", &settings.executor_config.default_initrd),

@@ -27,6 +27,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    settings.executor_config.check_templates()?;
     for folder in [&settings.permanent, &settings.temporary] {
         std::fs::create_dir_all(folder).map_err(|e| {
             format!("cannot make the folder {}: {e}; see PERMANENT_MOUNT and TMP_MOUNT", folder.display())

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
+    io::Errno,
+};
 
 use crate::parse::LARGEST_FILE;
 
@@ -82,10 +85,10 @@ pub fn lock(path: &Path) -> io::Result<Lock> {
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Lock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < LOCK_WITHIN => {
+            Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_WITHIN => {
                 thread::sleep(Duration::from_millis(5));
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Errno::WOULDBLOCK) => {
                 let why = format!("another program holds {}", path.display());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
@@ -99,15 +102,13 @@ pub fn lock(path: &Path) -> io::Result<Lock> {
 pub fn replace(path: &Path, old: &str, new: &str, _lock: &Lock) -> io::Result<bool> {
     let path = target(path);
     let temporary = beside(&path, "new");
-    let result = write_then_rename(&path, &temporary, old, new);
-    if !matches!(result, Ok(true)) {
-        // It may never have been made.
-        let _ = fs::remove_file(&temporary);
-    }
+    let result = write_then_swap(&path, &temporary, old, new);
+    // It may never have been made, or be in its place.
+    let _ = fs::remove_file(&temporary);
     result
 }
 
-fn write_then_rename(path: &Path, temporary: &Path, old: &str, new: &str) -> io::Result<bool> {
+fn write_then_swap(path: &Path, temporary: &Path, old: &str, new: &str) -> io::Result<bool> {
     let meta = fs::metadata(path)?;
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temporary)?;
     file.write_all(new.as_bytes())?;
@@ -122,7 +123,28 @@ fn write_then_rename(path: &Path, temporary: &Path, old: &str, new: &str) -> io:
     if read(path)? != old {
         return Ok(false);
     }
-    fs::rename(temporary, path)?;
+    swap(path, temporary, old)
+}
+
+/// Puts the temporary file in the place of the one that holds `old`. An editor may have saved since we looked, or just
+/// have opened the file to write: the two files change places, so that what was there can be looked at again and, if
+/// it is not `old`, be put back. False then.
+fn swap(path: &Path, temporary: &Path, old: &str) -> io::Result<bool> {
+    match renameat_with(CWD, temporary, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        // A file system that cannot do that leaves a gap of microseconds.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::rename(temporary, path)?;
+            sync_folder(path)?;
+            return Ok(true);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    // What is no text now is being written, too.
+    if !read(temporary).is_ok_and(|text| text == old) {
+        fs::rename(temporary, path)?;
+        return Ok(false);
+    }
     sync_folder(path)?;
     Ok(true)
 }
@@ -136,5 +158,37 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_saves_between_our_look_and_our_write_stays() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (path, temporary) = (folder.path().join("mars_db.yaml"), folder.path().join(".mars_db.yaml.new"));
+        for (saved, expected) in [(&b"old"[..], true), (b"theirs", false), (b"", false), (b"half\xff", false)]
+        {
+            fs::write(&path, saved).unwrap();
+            fs::write(&temporary, "ours").unwrap();
+            assert_eq!(swap(&path, &temporary, "old").unwrap(), expected);
+            assert_eq!(fs::read(&path).unwrap(), if expected { b"ours" } else { saved });
+        }
+    }
+
+    #[test]
+    fn an_editor_that_has_the_file_open_goes_on_in_the_file_that_is_read() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("mars_db.yaml");
+        let temporary = folder.path().join(".mars_db.yaml.new");
+        fs::write(&path, "old").unwrap();
+        fs::write(&temporary, "ours").unwrap();
+        let mut editor = File::create(&path).unwrap();
+        assert!(!swap(&path, &temporary, "old").unwrap());
+        editor.write_all(b"theirs").unwrap();
+        assert_eq!(read(&path).unwrap(), "theirs");
+        assert!(!temporary.exists());
     }
 }

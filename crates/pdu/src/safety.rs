@@ -6,7 +6,8 @@
 //!
 //! * without a wish there is never a command;
 //! * ON is commanded only after the port was seen OFF for the whole minimum time, in one piece, counted from when it
-//!   was first *seen* OFF: not from the command, and not across a time in which it could not be read;
+//!   was first *seen* OFF: not from the command, and not across a time in which it could not be read
+//!   (one or two reads that fail between others do not count: answers get lost);
 //! * a new wish replaces the old one at once.
 //!
 //! Times are lengths since any fixed moment, by a clock that never jumps (the wall clock does). They do not survive a
@@ -230,7 +231,11 @@ impl PortSafety {
         let step = if wish.on { self.next_on(wish, now) } else { self.next_off(wish, now) };
         let waits_for_off_time = matches!(step, Step::WaitUntil(due) if wish.on && wish.writes == 0
             && self.observed == PortState::Off && Some(due) == self.on_allowed_at(wish));
-        let end = wish.patience_from + CONFIRM_WITHIN;
+        // Where reads are slow the last look may be long ago when ON becomes possible: it is to be tried all the same.
+        let possible_at = self
+            .on_allowed_at(wish)
+            .filter(|due| wish.on && wish.writes == 0 && self.observed == PortState::Off && *due <= now);
+        let end = wish.patience_from.max(possible_at.unwrap_or_default()).saturating_add(CONFIRM_WITHIN);
         match step {
             Step::Done => Step::Done,
             _ if waits_for_off_time => step,

@@ -156,11 +156,7 @@ impl Pump {
             Ok(machine) => machine,
             Err(error) => return self.complain(&format!("it named {id}: {error}")),
         };
-        let attached = Attached {
-            console: self.number,
-            peer: self.origin.peer,
-            input: self.input.clone(),
-        };
+        let attached = Attached { console: self.number, peer: self.origin.peer, input: self.input.clone() };
         let has_another = matches!(&self.place, Place::Machine(other) if !Arc::ptr_eq(other, &machine));
         match machine.attach(attached, has_another) {
             Decision::Refuse => return self.refused(&id, time).await,

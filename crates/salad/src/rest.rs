@@ -1,5 +1,4 @@
 //! REST for tools that know SALAD: which machines there are and on which ports their consoles can be had.
-
 //!
 //! Whoever reaches the port may ask, so connections are bounded in number and in time ([`Door`]).
 

@@ -18,6 +18,7 @@ use farmgate_protocol::dut::DutState;
 use crate::farm::{
     Farm, FarmError,
     options::{FarmOptions, default_bin_dir},
+    record,
 };
 use plain::PlainText;
 use story::Story;
@@ -98,13 +99,8 @@ fn say(line: &str) {
 }
 
 async fn tell(images: &Path, state_dir: &Path) -> Result<bool, DemoError> {
-    let file = |path: &Path| {
-        let path = path.to_owned();
-        move |source| DemoError::File { path, source }
-    };
-    if state_dir.exists() {
-        std::fs::remove_dir_all(state_dir).map_err(file(state_dir))?;
-    }
+    // Not of a demo that runs at this moment.
+    record::reset(state_dir)?;
     let options = FarmOptions { boot_count: Some(TRAINING_BOOTS), ..FarmOptions::new(state_dir, images) };
     say("A virtual farm: gateway, virtual PDU and virtual machines, in a network of their own.");
     let farm = Farm::start(&options, &mut |line| say(&format!("  ({line})")))?;
@@ -112,7 +108,7 @@ async fn tell(images: &Path, state_dir: &Path) -> Result<bool, DemoError> {
     say("\nStopping the farm...");
     farm.stop()?;
     if result.is_ok() {
-        std::fs::remove_dir_all(state_dir).map_err(file(state_dir))?;
+        record::reset(state_dir)?;
     }
     let passed = result?;
     say(if passed {
@@ -145,7 +141,7 @@ async fn story(farm: &Farm) -> Result<bool, DemoError> {
     story.follow_until(DutState::Idle, PATIENCE, "qualified").await?;
 
     story.chapter("A job");
-    let job = farm.state_dir().join("hello.yml");
+    let job = farm.state_dir().join("tmp/hello.yml");
     std::fs::write(&job, JOB).map_err(|source| DemoError::File { path: job.clone(), source })?;
     let job = job.display().to_string();
     let status =

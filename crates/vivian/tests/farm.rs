@@ -13,7 +13,7 @@ use std::{
 };
 
 use farmgate_vivian::{
-    farm::{Farm, isolation::Isolation, options::FarmOptions},
+    farm::{Farm, FarmError, isolation::Isolation, options::FarmOptions, record},
     vpductl::Client,
 };
 use support::{kill_9, path_with_fake_qemu, runs, script, stderr, stdout, vpductl, wait_for};
@@ -144,6 +144,15 @@ fn a_program_starts_a_farm_and_has_it_ended_with_its_handle() {
         }
         assert!(!runs(supervisor));
     }
+}
+
+#[test]
+fn a_farm_that_is_just_starting_is_told_from_one_that_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_dir = record::prepare(folder.path()).unwrap();
+    assert!(matches!(Farm::find(&state_dir), Err(FarmError::NotUp(_))));
+    let _lock = record::Lock::take(&state_dir).unwrap();
+    assert!(matches!(Farm::find(&state_dir), Err(FarmError::Starting(_))));
 }
 
 #[test]

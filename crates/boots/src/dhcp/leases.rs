@@ -2,7 +2,8 @@
 //!
 //! The table owns the pool and promises that no two clients hold one address, that a client keeps its address for
 //! as long as it is remembered, and that memory is bounded by the pool and the reservations. It is in memory only:
-//! after a restart clients that still have an address are believed if that address is free.
+//! after a restart clients that still have an address are believed if that address is free, and newcomers are kept
+//! away from it by giving each client, where possible, the address that its MAC address stands for.
 
 use std::{
     collections::HashMap,
@@ -50,8 +51,6 @@ pub struct LeaseTable {
     by_address: HashMap<Ipv4Addr, MacAddress>,
     /// Addresses that clients found in use, and until when to leave them alone.
     declined: HashMap<Ipv4Addr, Timestamp>,
-    /// Where the search for an unused address goes on.
-    cursor: u32,
 }
 
 impl LeaseTable {
@@ -64,12 +63,12 @@ impl LeaseTable {
             by_mac: HashMap::new(),
             by_address: HashMap::new(),
             declined: HashMap::new(),
-            cursor: first,
         }
     }
 
     /// Picks an address for the client and holds it for a minute: its reservation, else what it had, else what it
-    /// wishes, else an unused one, else the one whose lease ran out first. None when the pool is exhausted.
+    /// wishes if nobody is remembered with it, else an unused one, else the one whose lease ran out first. None when
+    /// the pool is exhausted.
     pub fn offer(
         &mut self,
         mac: MacAddress,
@@ -150,7 +149,7 @@ impl LeaseTable {
     }
 
     fn choose(
-        &mut self,
+        &self,
         mac: MacAddress,
         wish: Option<Ipv4Addr>,
         directory: &dyn BootDirectory,
@@ -169,16 +168,9 @@ impl LeaseTable {
         if let Some(address) = current.filter(|a| self.is_for_anyone(*a, directory, now)) {
             return Some(address);
         }
-        let free = |table: &Self, a: Ipv4Addr| {
-            table.is_for_anyone(a, directory, now) && !table.by_address.contains_key(&a)
-        };
-        if let Some(address) = wish
-            && self.is_for_anyone(address, directory, now)
-            && self.holder(address, now).is_none()
-        {
-            return Some(address);
-        }
-        self.next_unused(|table, address| free(table, address)).or_else(|| {
+        // Not one that ran out or was given back either: anyone can give it back in another's name, who still uses it.
+        let unused = |a: &Ipv4Addr| self.is_for_anyone(*a, directory, now) && !self.is_remembered(*a, now);
+        wish.filter(unused).or_else(|| self.addresses_for(mac).find(unused)).or_else(|| {
             self.by_mac
                 .values()
                 .filter(|e| e.expires <= now && self.is_for_anyone(e.address, directory, now))
@@ -187,12 +179,15 @@ impl LeaseTable {
         })
     }
 
-    fn next_unused(&mut self, free: impl Fn(&Self, Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
+    /// The pool's addresses in the order in which this client is given one. It begins at a place of the client's own
+    /// (the last byte of MAC addresses tells machines of one maker apart), so that a table that forgot everything does
+    /// not give a newcomer what an older client still uses.
+    fn addresses_for(&self, mac: MacAddress) -> impl Iterator<Item = Ipv4Addr> {
         let (first, last) = (*self.pool.start(), *self.pool.end());
-        let found =
-            (self.cursor..=last).chain(first..self.cursor).map(Ipv4Addr::from).find(|a| free(self, *a))?;
-        self.cursor = if u32::from(found) < last { u32::from(found) + 1 } else { first };
-        Some(found)
+        let size = u64::from(last - first) + 1;
+        let place = u64::from(mac.0[5].wrapping_sub(1)) * (size / 256).max(1) % size;
+        let begin = first + u32::try_from(place).unwrap_or(0);
+        (begin..=last).chain(first..begin).map(Ipv4Addr::from)
     }
 
     /// Writes an entry and removes what stood in its way, so that both maps always tell the same.
@@ -211,6 +206,12 @@ impl LeaseTable {
     fn holder(&self, address: Ipv4Addr, now: Timestamp) -> Option<MacAddress> {
         let mac = self.by_address.get(&address)?;
         self.by_mac.get(mac).filter(|e| e.expires > now).map(|_| *mac)
+    }
+
+    /// Whether a client took the address once, or is just being offered it.
+    fn is_remembered(&self, address: Ipv4Addr, now: Timestamp) -> bool {
+        let entry = self.by_address.get(&address).and_then(|mac| self.by_mac.get(mac));
+        entry.is_some_and(|e| e.taken || e.expires > now)
     }
 
     fn is_for_anyone(&self, address: Ipv4Addr, directory: &dyn BootDirectory, now: Timestamp) -> bool {
@@ -323,6 +324,38 @@ mod tests {
             "the one that ran out"
         );
         assert_eq!(table.mac_at(address(13)), None, "only offered");
+    }
+
+    #[test]
+    fn nobody_gets_an_address_by_giving_it_back_in_anothers_name() {
+        let mut table = table();
+        assert!(table.take(mac(1), address(10), HOUR, &Reserved, at(0)));
+        table.release(mac(1), address(10), at(1));
+        assert_eq!(table.offer(mac(9), Some(address(10)), &Reserved, at(2)), Some(address(13)));
+        assert!(!table.take(mac(9), address(10), HOUR, &Reserved, at(3)));
+        assert_eq!(table.mac_at(address(10)), Some(mac(1)));
+    }
+
+    #[test]
+    fn a_newcomer_after_a_restart_does_not_get_what_an_older_client_still_uses() {
+        let mut before = table();
+        let older = before.offer(mac(1), None, &Reserved, at(0));
+        let mut after = table();
+        assert_ne!(after.offer(mac(4), None, &Reserved, at(10)), older);
+        assert_eq!(after.offer(mac(1), None, &Reserved, at(20)), older, "and that one finds it again");
+    }
+
+    #[test]
+    fn every_address_of_the_pool_is_found_from_any_place() {
+        for (first, last) in [([10, 42, 0, 128], [10, 42, 0, 254]), ([10, 0, 0, 1], [10, 0, 255, 254])] {
+            let (first, last) = (Ipv4Addr::from(first), Ipv4Addr::from(last));
+            let table = LeaseTable::new(first..=last, address(1));
+            for m in [0, 1, 2, 128, 255] {
+                let found: HashSet<_> = table.addresses_for(mac(m)).collect();
+                assert_eq!(found.len(), table.pool_size());
+                assert!(found.contains(&first) && found.contains(&last));
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use farmgate_protocol::{MacAddress, Timestamp};
@@ -28,6 +29,9 @@ use crate::{BootDirectory, Leases, Sighting, Stage, socket};
 const MAX_TRANSFERS: usize = 256;
 /// Transfers of one client: firmware has one, and leaves dead ones behind when its power is cut.
 const MAX_PER_CLIENT: usize = 4;
+/// For so long a request that comes twice is one whose answer was not heard; the answer is repeated by its transfer.
+/// Later it is of a firmware that was switched off in the middle and uses the same port again.
+const REPEATED_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes read from a file at a time.
 const CHUNK: usize = 256 * 1024;
 
@@ -46,6 +50,8 @@ pub(crate) struct TftpSettings {
 
 struct Running {
     peer: SocketAddr,
+    request: Request,
+    since: Instant,
     task: AbortHandle,
 }
 
@@ -89,8 +95,9 @@ pub(crate) async fn serve(
                     IpAddr::V6(_) => None,
                 };
                 let sightings = Sightings { directory: Arc::clone(&directory), mac, file: request.file.clone() };
-                let task = transfers.spawn(transfer(Arc::clone(&settings), request, peer, sightings));
-                running.push_back(Running { peer, task });
+                let transfer = transfer(Arc::clone(&settings), request.clone(), peer, sightings);
+                let task = transfers.spawn(transfer);
+                running.push_back(Running { peer, request, since: Instant::now(), task });
             }
         }
     }
@@ -111,9 +118,14 @@ fn admit(
     if request.mode != "octet" {
         return Err((ErrorCode::Illegal, "only mode octet is served".to_owned()));
     }
-    // The request came twice: the first answer is on its way.
-    if running.iter().any(|r| r.peer == peer) {
-        return Ok(None);
+    if let Some(at) = running.iter().position(|r| r.peer == peer) {
+        if running[at].request == request && running[at].since.elapsed() < REPEATED_WITHIN {
+            return Ok(None);
+        }
+        // A port has one transfer: who asks anew has given up the old one, which may not have heard of it.
+        if let Some(old) = running.remove(at) {
+            old.task.abort();
+        }
     }
     if running.iter().filter(|r| r.peer.ip() == peer.ip()).count() >= MAX_PER_CLIENT {
         if let Some(oldest) = running.iter().position(|r| r.peer.ip() == peer.ip())

@@ -21,6 +21,8 @@ use crate::farm::{Farm, MAC, WIRED, attend, good, job, play_machine};
 /// A vPDU with one outlet.
 struct Outlet {
     on: Arc<AtomicBool>,
+    /// It takes connections and says nothing.
+    dumb: Arc<AtomicBool>,
     port: u16,
 }
 
@@ -30,8 +32,13 @@ impl Outlet {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::clone(&on);
+        let dumb = Arc::new(AtomicBool::new(false));
+        let silent = Arc::clone(&dumb);
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
+                if silent.load(Ordering::SeqCst) {
+                    continue; // closed without an answer
+                }
                 let Ok(request) = client.read_u32().await else { continue };
                 let answer = match request & 3 {
                     0 => 1,
@@ -45,7 +52,7 @@ impl Outlet {
                 let _ = client.write_u8(answer).await;
             }
         });
-        Self { on, port }
+        Self { on, dumb, port }
     }
 
     fn is_on(&self) -> bool {
@@ -150,5 +157,21 @@ async fn a_machine_that_is_retired_during_its_quick_check_stays_qualified() {
     farm.executor.patch_dut(MAC, &nothing).await.unwrap();
     farm.wait_for("the comment", |f| f.executor.duts()[0].comment.is_some()).await;
     assert!(farm.executor.duts()[0].ready_for_service);
+    farm.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_whose_pdu_is_dead_takes_no_jobs_until_it_answers_again() {
+    let outlet = Outlet::start().await;
+    let farm = outlet.farm().await;
+    outlet.dumb.store(true, Ordering::SeqCst);
+    farm.wait_for_state(DutState::Unknown).await;
+    let reason = farm.executor.duts()[0].state_reason.clone();
+    assert!(reason.contains("PDU P does not answer"), "{reason}");
+    let error = farm.submit(&job("x")).await.expect_err("no job is taken");
+    assert_eq!(error.http_status(), 409);
+    assert!(error.to_string().contains("does not answer"), "{error}");
+    outlet.dumb.store(false, Ordering::SeqCst);
+    farm.wait_for_state(DutState::Idle).await;
     farm.stop().await;
 }

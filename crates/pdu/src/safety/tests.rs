@@ -110,6 +110,17 @@ fn a_wish_that_does_not_come_true_is_given_up_but_waiting_for_the_off_time_is_no
 }
 
 #[test]
+fn an_off_time_that_ends_long_after_the_last_look_is_no_reason_to_give_up() {
+    let mut port = PortSafety::new(Duration::from_secs(60));
+    port.wish(true, Duration::ZERO, ms(0));
+    port.observe(PortState::Off, ms(10));
+    assert_eq!(port.next(ms(11)), Step::WaitUntil(ms(60_010)));
+    assert_eq!(port.next(ms(60_010)), Step::Read, "no round of polling came by in between");
+    port.observe(PortState::Off, ms(61_000));
+    assert_eq!(port.next(ms(61_000)), Step::Write(true));
+}
+
+#[test]
 fn a_change_without_our_command_is_noticed() {
     let mut port = PortSafety::new(MIN_OFF);
     assert!(!port.observe(PortState::On, ms(0)), "the first look is no change");

@@ -20,8 +20,8 @@ const MAX_FROM_ADDRESS: usize = 64;
 
 /// A peer that vanished without a word is found out after about 10 + 3 x 3 s: sooner than a machine that was off for
 /// the usual 30 s comes back, perhaps with another address.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// Accepts consoles until the hub stops.

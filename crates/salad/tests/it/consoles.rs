@@ -186,6 +186,20 @@ async fn a_machine_that_prints_the_name_of_another_keeps_its_own_stream() {
 }
 
 #[tokio::test]
+async fn a_neighbour_on_the_same_host_cannot_take_the_stream_of_a_machine_by_its_name() {
+    let farm = farm().await;
+    let mut victim = farm.console_of("victim").await;
+    let mut thief = farm.console_of("thief").await;
+    say(&mut thief, b"SALAD.machine_id=victim\nexecution is over: success\n").await;
+    farm.wait_for("thief", b"execution is over: success\n").await;
+    farm.salad.write("victim", b"secret").await.unwrap();
+    hear(&mut victim, b"secret").await;
+    say(&mut victim, b"mine").await;
+    farm.wait_for("victim", b"mine").await;
+    assert_eq!(farm.record("victim").await, b"SALAD.machine_id=victim\nmine");
+}
+
+#[tokio::test]
 async fn a_console_moves_to_the_machine_that_it_named_last() {
     let farm = farm().await;
     let mut console = farm.console_of("a").await;

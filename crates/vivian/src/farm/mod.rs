@@ -52,11 +52,14 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum FarmError {
     /// Another one uses the state directory.
-    #[error("vivian is up already in {}; `vivian status` shows it, `vivian down` ends it", .0.display())]
+    #[error("vivian is up already in {dir}; `vivian --state-dir {dir} status` shows it, with `down` it ends", dir = .0.display())]
     AlreadyUp(PathBuf),
     /// None is there.
-    #[error("vivian is not up in {}; start it with `vivian up`", .0.display())]
+    #[error("vivian is not up in {dir}; start it with `vivian --state-dir {dir} up`", dir = .0.display())]
     NotUp(PathBuf),
+    /// One is on its way.
+    #[error("vivian is just starting in {}; try again when it is up", .0.display())]
+    Starting(PathBuf),
     /// A port of the host is taken.
     #[error(
         "port {port} on 127.0.0.1, wanted for {service}, is taken ({source}): see by whom with `ss -ltnp 'sport = :{port}'`, or choose another with --ports {service}=PORT or --ephemeral-ports"
@@ -181,7 +184,12 @@ impl Farm {
             return Err(not_up());
         }
         let state_dir = state_dir.canonicalize().map_err(|_| not_up())?;
-        let supervisor: Supervisor = record::read(&state_dir, record::SUPERVISOR)?;
+        let supervisor: Supervisor = match record::read(&state_dir, record::SUPERVISOR) {
+            Err(FarmError::Files { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(FarmError::Starting(state_dir));
+            }
+            read => read?,
+        };
         let ports = record::read(&state_dir, record::PORTS)?;
         let pid = Pid::from_raw(supervisor.pid).ok_or_else(not_up)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| not_up())?;
@@ -245,7 +253,12 @@ impl Farm {
         if let Some((mut child, _)) = self.own.take() {
             child.wait().map_err(process("wait for `unshare`"))?;
         }
-        record::forget(&self.state_dir)
+        match Lock::take(&self.state_dir) {
+            Ok(_lock) => record::forget(&self.state_dir),
+            // The next farm is there already, and what is written down is its own.
+            Err(FarmError::AlreadyUp(_)) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     fn end(&self, signal: Signal, bound: Duration) -> Result<(), FarmError> {

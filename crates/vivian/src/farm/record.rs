@@ -6,8 +6,12 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use farmgate_protocol::Timestamp;
@@ -27,8 +31,12 @@ const LOCK: &str = "lock";
 const LOG: &str = "log";
 
 /// Everything that a farm leaves in its state directory. A reset removes this and nothing else, so that a wrong
-/// `--state-dir` costs nobody a home directory.
-const TRACES: [&str; 9] = [PORTS, SUPERVISOR, CHILDREN, LOCK, LOG, "resolv.conf", "permanent", "tmp", "vpdu"];
+/// `--state-dir` costs nobody a home directory. The lock goes last: it is held until then.
+const TRACES: [&str; 9] = [PORTS, SUPERVISOR, CHILDREN, LOG, "resolv.conf", "permanent", "tmp", "vpdu", LOCK];
+
+/// How often the lock is tried, and the pause between: whoever only looks whether it is held has it for an instant.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes of a log that are read for its last lines.
 const LOG_TAIL: u64 = 16 << 10;
@@ -86,17 +94,22 @@ impl Lock {
     /// A farm runs there, or the file cannot be made.
     pub fn take(state_dir: &Path) -> Result<Self, FarmError> {
         let path = state_dir.join(LOCK);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(files("cannot open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(FarmError::AlreadyUp(state_dir.to_owned())),
-            Err(e) => Err(files("cannot lock", &path)(e.into())),
+        for _ in 0..LOCK_TRIES {
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)
+                .map_err(files("cannot open", &path))?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if is_at(&file, &path) => return Ok(Self(file)),
+                // A reset removed it since it was opened: nobody else would ever see this lock.
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+                Err(e) => return Err(files("cannot lock", &path)(e.into())),
+            }
         }
+        Err(FarmError::AlreadyUp(state_dir.to_owned()))
     }
 
     /// Does a farm run there? Does not need the right to write, so that everyone may ask.
@@ -116,6 +129,12 @@ impl Lock {
             Err(e) => Err(files("cannot lock", &path)(e.into())),
         }
     }
+}
+
+/// Is it this open file that has the name?
+fn is_at(file: &File, path: &Path) -> bool {
+    let number = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if number(&a) == number(&b))
 }
 
 impl AsFd for Lock {
@@ -165,12 +184,16 @@ pub fn forget(state_dir: &Path) -> Result<(), FarmError> {
     Ok(())
 }
 
-/// Removes all that farms left in the state directory, and the directory if it is empty then. Call it with the lock
-/// free.
+/// Removes all that farms left in the state directory, and the directory if it is empty then. No farm can start there
+/// meanwhile.
 ///
 /// # Errors
-/// A file cannot be removed.
+/// A farm runs there, or a file cannot be removed.
 pub fn reset(state_dir: &Path) -> Result<(), FarmError> {
+    if !state_dir.exists() {
+        return Ok(());
+    }
+    let _lock = Lock::take(state_dir)?;
     for name in TRACES {
         remove(&state_dir.join(name))?;
     }
@@ -261,6 +284,34 @@ mod tests {
         reset(&state).unwrap();
         assert!(!state.exists());
         reset(&state).unwrap();
+    }
+
+    #[test]
+    fn a_reset_touches_nothing_of_a_farm_that_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = prepare(&folder.path().join("farm")).unwrap();
+        fs::write(state.join("permanent/mars_db.yaml"), "duts: {}").unwrap();
+        let lock = Lock::take(&state).unwrap();
+        assert!(matches!(reset(&state), Err(FarmError::AlreadyUp(_))));
+        assert!(state.join("permanent/mars_db.yaml").exists() && Lock::is_held(&state).unwrap());
+        drop(lock);
+        reset(&state).unwrap();
+        assert!(!state.exists());
+    }
+
+    #[test]
+    fn who_only_looks_at_the_lock_keeps_nobody_from_taking_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = prepare(folder.path()).unwrap();
+        drop(Lock::take(&state).unwrap());
+        let looking = File::open(state.join(LOCK)).unwrap();
+        flock(&looking, FlockOperation::NonBlockingLockShared).unwrap();
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(LOCK_PAUSE);
+            drop(looking);
+        });
+        Lock::take(&state).unwrap();
+        ends.join().unwrap();
     }
 
     #[test]

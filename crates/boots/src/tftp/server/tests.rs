@@ -134,6 +134,43 @@ async fn an_error_of_the_client_ends_the_transfer_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_from_the_port_of_an_unfinished_transfer_is_served_unless_it_is_its_own() {
+    let server = start();
+    std::fs::write(server.root.path().join("f"), noise(5000)).unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (oack, old) = ask(&client, &server, b"\0\x01f\0octet\0tsize\x000\0").await.unwrap();
+    assert_eq!(oack, b"\0\x06tsize\x005000\0");
+    let (again, from) = ask(&client, &server, b"\0\x01f\0octet\0tsize\x000\0").await.unwrap();
+    assert_eq!((again, from), (oack, old), "the same request twice is one transfer");
+    client.send_to(b"\0\x01f\0octet\0", ("127.0.0.1", server.port)).await.unwrap();
+    let data = loop {
+        let (packet, from) = next(&client).await.unwrap();
+        if from != old {
+            break packet;
+        }
+    };
+    assert_eq!(data[..4], [0, 3, 0, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_transfer_does_not_stand_in_the_way_of_the_same_request_after_a_power_cut() {
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 2070));
+    let bytes = b"\0\x01f\0octet\0";
+    let hung = tokio::spawn(std::future::pending::<()>());
+    let running = |age| Running {
+        peer,
+        request: Request::decode(bytes).unwrap(),
+        since: Instant::now().checked_sub(age).unwrap(),
+        task: hung.abort_handle(),
+    };
+    let mut young = VecDeque::from([running(Duration::from_secs(1))]);
+    assert_eq!(admit(bytes, peer, &mut young), Ok(None));
+    let mut old = VecDeque::from([running(Duration::from_secs(30))]);
+    assert!(matches!(admit(bytes, peer, &mut old), Ok(Some(_))) && old.is_empty());
+    assert!(hung.await.unwrap_err().is_cancelled());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_window_of_blocks_is_sent_at_once() {
     let server = start();
     std::fs::write(server.root.path().join("f"), noise(512 * 6)).unwrap();
