@@ -40,6 +40,19 @@ struct Client {
     watcher: Option<mpsc::Sender<Sighting>>,
 }
 
+/// A device that the farm file names.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Of the interface that asks for an address.
+    pub mac: MacAddress,
+    /// The machine; None for another device.
+    pub dut: Option<DutId>,
+    /// Its fixed address; None: one of the pool.
+    pub address: Option<Ipv4Addr>,
+    /// Its host name.
+    pub host_name: String,
+}
+
 /// The table.
 pub struct BootTable {
     clients: RwLock<HashMap<MacAddress, Client>>,
@@ -61,19 +74,20 @@ impl BootTable {
         self.clients.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The known machines, from the farm file. What belongs to runs stays.
-    pub fn set_machines(&self, machines: Vec<(MacAddress, DutId, Option<Ipv4Addr>, String)>) {
+    /// Whose addresses are fixed, from the farm file: machines, and other devices such as PDUs. What belongs to runs
+    /// stays.
+    pub fn set_known(&self, known: Vec<Known>) {
         let mut clients = self.write();
         for client in clients.values_mut() {
             (client.dut, client.address, client.host_name) = (None, None, None);
         }
-        for (mac, dut, address, host_name) in machines {
+        for Known { mac, dut, address, host_name } in known {
             let client = clients.entry(mac).or_default();
-            client.dut = Some(dut);
+            client.dut = dut;
             client.address = address;
             client.host_name = Some(host_name);
         }
-        clients.retain(|_, c| c.dut.is_some() || c.run.is_some());
+        clients.retain(|_, c| c.host_name.is_some() || c.run.is_some());
     }
 
     /// A run takes the machine, and gets what BOOTS sees of it. One that had it before has no say any more: the
@@ -207,6 +221,9 @@ mod tests {
             EventLog::default(),
         )
     }
+    fn known(dut: &str, address: Option<Ipv4Addr>) -> Known {
+        Known { mac: mac(1), dut: Some(DutId::new(dut).unwrap()), address, host_name: format!("f-{dut}-1") }
+    }
     fn ask(t: &BootTable, n: u8) -> Result<BootPlan, String> {
         t.plan(mac(n), &ScriptRequest { platform: None, buildarch: None })
     }
@@ -215,7 +232,7 @@ mod tests {
     fn a_stranger_and_a_machine_without_a_run_boot_the_default() {
         let t = table();
         assert_eq!(ask(&t, 9).unwrap().console_id, mac(9).to_string());
-        t.set_machines(vec![(mac(1), DutId::new("gfx9").unwrap(), None, "f-gfx9-1".into())]);
+        t.set_known(vec![known("gfx9", None)]);
         let plan = ask(&t, 1).unwrap();
         assert_eq!((plan.console_id.as_str(), plan.cmdline.as_str()), ("gfx9", "register"));
     }
@@ -226,12 +243,7 @@ mod tests {
         let plan = BootPlan { cmdline: "job".into(), ..ask(&t, 1).unwrap() };
         let _sightings = t.begin(mac(1), 7);
         t.set_plan(mac(1), 7, Some(plan));
-        t.set_machines(vec![(
-            mac(1),
-            DutId::from(mac(1)),
-            Some(Ipv4Addr::new(10, 42, 0, 7)),
-            "f-x-1".into(),
-        )]);
+        t.set_known(vec![known("my-box", Some(Ipv4Addr::new(10, 42, 0, 7)))]);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "job");
         assert!(t.is_reserved(Ipv4Addr::new(10, 42, 0, 7)));
         t.end(mac(1), 7);
@@ -250,6 +262,17 @@ mod tests {
         t.set_plan(mac(1), 1, Some(plan("old")));
         t.end(mac(1), 1);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "new");
+    }
+
+    #[test]
+    fn a_pdu_with_a_mac_address_gets_its_own_and_nobody_else_does() {
+        let t = table();
+        let address = Ipv4Addr::new(10, 42, 0, 2);
+        t.set_known(vec![Known { mac: mac(9), dut: None, address: Some(address), host_name: "APC".into() }]);
+        assert_eq!(t.reservation(mac(9)).unwrap().address, address);
+        assert!(t.is_reserved(address));
+        t.set_known(Vec::new());
+        assert!(t.reservation(mac(9)).is_none());
     }
 
     #[test]

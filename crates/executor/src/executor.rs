@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     artifacts::ArtifactCache,
-    boot_table::BootTable,
+    boot_table::{BootTable, Known},
     config::ExecutorConfig,
     dut::{DutHandle, Intent, Shared, spawn},
     error::ExecutorError,
@@ -385,9 +385,13 @@ async fn apply(inner: &Arc<Inner>, tasks: &mut JoinSet<()>, farm: &Farm) {
     inner.shared.pdus.apply(farm);
     let names = full_names(&inner.shared.config.farm_name, farm);
     let machines = farm.duts.iter().filter_map(|(id, entry)| {
-        Some((entry.mac_address?, id.clone(), entry.ip_address, names.get(id).cloned().unwrap_or_default()))
+        let host_name = names.get(id).cloned().unwrap_or_default();
+        Some(Known { mac: entry.mac_address?, dut: Some(id.clone()), address: entry.ip_address, host_name })
     });
-    inner.shared.boots.set_machines(machines.collect());
+    let pdus = farm.pdus.iter().filter_map(|(name, pdu)| {
+        Some(Known { mac: pdu.mac_address?, dut: None, address: pdu.address(), host_name: name.clone() })
+    });
+    inner.shared.boots.set_known(machines.chain(pdus).collect());
     let mut changed = Vec::new();
     {
         let mut duts = inner.duts.lock().unwrap_or_else(PoisonError::into_inner);

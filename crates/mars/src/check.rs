@@ -7,7 +7,7 @@ use farmgate_protocol::{DutId, spelling};
 use crate::{
     diagnostic::Place,
     farm::{DutEntry, Farm},
-    parse::{CheckContext, static_address},
+    parse::CheckContext,
     reader::Reader,
 };
 
@@ -44,7 +44,7 @@ impl Checks {
             // No line is known here; the PDU's name finds it.
             if let Some(mac) = pdu.mac_address {
                 macs.insert(mac, (format!("the PDU {name}"), 0));
-                if let Some(ip) = static_address(pdu) {
+                if let Some(ip) = pdu.address() {
                     ips.insert(ip, (format!("the PDU {name}"), 0));
                 }
             }

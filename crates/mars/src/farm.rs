@@ -56,6 +56,14 @@ pub struct PduEntry {
     pub hidden: bool,
 }
 
+impl PduEntry {
+    /// The address in `config.hostname`, if it is one and not a name; a port may follow it.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        let hostname = self.config.get("hostname")?.as_str()?;
+        hostname.split(':').next()?.parse().ok()
+    }
+}
+
 /// A machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DutEntry {

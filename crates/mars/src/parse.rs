@@ -124,17 +124,11 @@ fn pdu(reader: &mut Reader<'_>, node: &Node, what: &str, context: &CheckContext)
     fields.finish(reader);
     if let Err(problem) = (context.pdu_check)(&entry.driver, &entry.config) {
         reader.error(&driver_node.place, problem, format!("correct `driver` or `config` of {what}"));
-    } else if let Some(mac) = mac.filter(|_| static_address(&entry).is_none()) {
+    } else if let Some(mac) = mac.filter(|_| entry.address().is_none()) {
         let remedy = "write the address that this PDU shall get into `config.hostname`";
         reader.error(&mac.place, "a PDU with a mac_address needs an IPv4 address as its hostname", remedy);
     }
     Some(entry)
-}
-
-/// The address that our DHCP server gives to a PDU with a `mac_address`.
-pub fn static_address(pdu: &PduEntry) -> Option<Ipv4Addr> {
-    let hostname = pdu.config.get("hostname")?.as_str()?;
-    hostname.split(':').next()?.parse().ok()
 }
 
 fn port_id(reader: &mut Reader<'_>, node: &Node) -> Option<PortId> {
