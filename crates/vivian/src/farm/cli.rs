@@ -274,20 +274,36 @@ fn introduce(farm: &Farm, options: &FarmOptions) {
     let dir = options.state_dir.display();
     let state = if dir.to_string() == "var/vivian" { String::new() } else { format!(" --state-dir {dir}") };
     say(&format!("the farm is up; its files are in {dir}, its logs in {dir}/log. What to type next:"));
-    let mut next = vec![
-        (format!("vpductl{at} --outlet 1 --on"), "switch a DUT on"),
-        (format!("vpductl{at}"), "show all outlets"),
-    ];
+    let mut next = Vec::new();
+    if !on_path(&options.bin_dir) {
+        next.push((format!("export PATH={}:$PATH", options.bin_dir.display()), "find our programs"));
+    }
+    next.push((format!("vpductl{at} --outlet 1 --on"), "switch a DUT on"));
+    next.push((format!("vpductl{at}"), "show all outlets"));
     if options.gateway {
         next.push((format!("executorctl -e http://localhost:{executor} duts"), "show the DUTs"));
         next.push((format!("curl -s http://localhost:{executor}/api/v1/duts"), "the same in JSON"));
         next.push((format!("curl -s http://localhost:{salad}/api/v1/machine"), "the consoles"));
+        next.push((
+            format!("$EDITOR {dir}/permanent/mars_db.yaml"),
+            "wire a DUT that registered to its outlet",
+        ));
+        let run = format!(
+            "executorctl -e http://localhost:{executor} run -t virtio:family:VIRTIO jobs/examples/hello.yml"
+        );
+        next.push((run, "run a job"));
     }
     next.push((format!("tail -F {dir}/vpdu/outlet-1/console.log"), "what a DUT says"));
     next.push((format!("vivian{state} status"), "look at the farm; `connect` enters it, `down` ends it"));
     for (command, purpose) in next {
         say(&format!("  {command:50}  {purpose}"));
     }
+}
+
+/// Whether a shell finds the programs of a folder by their names.
+fn on_path(folder: &Path) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|entry| entry == folder)
 }
 
 fn run(options: &FarmOptions) -> Result<ExitCode, FarmError> {
