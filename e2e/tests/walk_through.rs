@@ -33,6 +33,8 @@ fn a_machine_is_switched_on_registers_qualifies_and_runs_jobs() {
     let dut = farm.wait_for_state(1, "IDLE");
     assert_eq!(dut["full_name"], "vivian-virtio-1");
     assert_eq!(dut["training"]["statuses"]["PASS"], 1, "{dut}");
+    let firmware = dut["firmware_boot_time"].as_f64().unwrap_or_default();
+    assert!(firmware > 0.5, "the time of its firmware was learned: {dut}");
     farm.edit_farm_file(|text| {
         assert!(text.starts_with("# my farm\n"), "{text}");
         assert!(text.contains("ready_for_service: true"), "{text}");

@@ -296,7 +296,9 @@ impl DutTask {
             variables,
             events: self.shared.events.clone(),
         };
-        let learned = self.entry.firmware_boot_time.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        // A training learns it anew.
+        let known = self.entry.firmware_boot_time.filter(|_| matches!(kind, Kind::Job | Kind::QuickCheck));
+        let learned = known.and_then(|s| Duration::try_from_secs_f64(s).ok());
         let (commands, orders) = mpsc::channel(4);
         let (phase_in, phase) = watch::channel(Phase::Setup);
         let permits = Arc::clone(&self.shared.quick_checks);
@@ -337,6 +339,7 @@ impl DutTask {
                 self.logs.push(report.console.clone());
                 if let Some(round) = &mut self.round {
                     round.boot_ended(status, report.elapsed, report.outcome.summary.clone());
+                    round.firmware_took(report.firmware);
                 }
                 let text = format!("training: boot {} ended: {status}", self.logs.len());
                 self.emit("training", text);

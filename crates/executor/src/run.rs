@@ -80,6 +80,8 @@ pub(crate) struct RunReport {
     pub outcome: Outcome,
     /// The line by which the machine said that it is unfit for service.
     pub unfit: Option<String>,
+    /// The longest that its firmware took from the confirmed ON to its first network boot request.
+    pub firmware: Option<Duration>,
     /// Its part of the machine's console record.
     pub console: std::ops::Range<ConsoleOffset>,
     pub elapsed: Duration,
@@ -114,6 +116,8 @@ pub(crate) async fn drive(
         client,
         phase,
         unfit: None,
+        on_since: None,
+        firmware: None,
         context,
     };
     edge.perform(actions);
@@ -129,7 +133,13 @@ pub(crate) async fn drive(
     });
     edge.emit("run", format!("job {run} is over: {} ({})", outcome.status, outcome.summary));
     edge.tell_end(outcome.status);
-    RunReport { outcome, unfit: edge.unfit, console: from..to, elapsed: started.elapsed() }
+    RunReport {
+        outcome,
+        unfit: edge.unfit,
+        firmware: edge.firmware,
+        console: from..to,
+        elapsed: started.elapsed(),
+    }
 }
 
 /// Takes the run's boot plan away, however the run ends: a machine must not boot the files of a job that is over.
@@ -185,6 +195,9 @@ struct Edge {
     client: Option<RunClient>,
     phase: watch::Sender<Phase>,
     unfit: Option<String>,
+    /// When ON was confirmed, until the firmware has asked to boot.
+    on_since: Option<Timestamp>,
+    firmware: Option<Duration>,
 }
 
 impl Edge {
@@ -315,6 +328,9 @@ impl Edge {
                 // Only what tells that a firmware boots over the network: a machine that boots from its disk gets
                 // an address too.
                 if !matches!(stage, "os-dhcp" | "dhcp-ack") {
+                    if let Some(on) = self.on_since.take() {
+                        self.firmware = self.firmware.max(Some(sighting.time.since(on)));
+                    }
                     self.feed(Event::BootStage { stage: stage.to_owned() });
                 }
             }
@@ -335,6 +351,7 @@ impl Edge {
                 if let PowerStage::Starting { since } = self.power_stage {
                     self.power_stage = PowerStage::On { since };
                 }
+                self.on_since = Some(Timestamp::now());
                 self.feed(Event::PowerOn);
                 for held in std::mem::take(&mut self.held) {
                     match held {

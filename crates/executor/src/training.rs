@@ -41,12 +41,13 @@ pub struct Round {
     registered: bool,
     registration_failed: bool,
     loops: Vec<TrainingLoop>,
+    firmware: Option<Duration>,
 }
 
 impl Round {
     /// A training from its start.
     pub fn new(drill: Drill) -> Self {
-        Self { drill, registered: false, registration_failed: false, loops: Vec::new() }
+        Self { drill, registered: false, registration_failed: false, loops: Vec::new(), firmware: None }
     }
 
     /// What to do now.
@@ -89,6 +90,17 @@ impl Round {
             has_log: true,
             cause,
         });
+    }
+
+    /// How long the firmware of a boot took, if it asked to boot at all.
+    pub fn firmware_took(&mut self, time: Option<Duration>) {
+        self.firmware = self.firmware.max(time);
+    }
+
+    /// Seconds that its firmware takes at most, from ON to its first network boot request, to a tenth; none if no boot
+    /// told. Jobs are given 2.5 times that by default.
+    pub fn firmware_time(&self) -> Option<f64> {
+        self.firmware.map(|time| (time.as_secs_f64() * 10.0).ceil() / 10.0)
     }
 
     fn done(&self) -> u32 {
@@ -178,6 +190,16 @@ mod tests {
         boot(&mut r, JobStatus::Fail);
         assert_eq!(r.next(), Step::Failed);
         assert!(r.summary().contains("why"));
+    }
+
+    #[test]
+    fn the_slowest_firmware_is_what_is_learned() {
+        let mut r = round(3, 3);
+        assert_eq!(r.firmware_time(), None);
+        for millis in [Some(2100), Some(2341), None] {
+            r.firmware_took(millis.map(Duration::from_millis));
+        }
+        assert_eq!(r.firmware_time(), Some(2.4));
     }
 
     #[test]

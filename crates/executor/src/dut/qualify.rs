@@ -42,7 +42,12 @@ impl DutTask {
             Step::Qualified => {
                 let summary = self.round.as_ref().map(Round::summary).unwrap_or_default();
                 self.emit("training", format!("{} qualified: {summary}", self.full_name));
-                let change = DutChange { ready_for_service: Some(true), ..DutChange::default() };
+                let learned = self.round.as_ref().and_then(Round::firmware_time);
+                let change = DutChange {
+                    ready_for_service: Some(true),
+                    firmware_boot_time: learned.map(Some),
+                    ..DutChange::default()
+                };
                 match self.shared.mars.update_dut(&self.id, change).await {
                     Ok(farm) => {
                         if let Some(entry) = farm.duts.get(&self.id) {
