@@ -12,6 +12,10 @@ fn no_quick_check(env: &mut Vec<(String, String)>) {
 fn a_uefi_machine_boots_by_pxe_and_ipxe_and_runs_a_job() {
     let farm = TestFarm::start(Some(&format!("duts:\n{}", qualified(1))), |options| {
         no_quick_check(&mut options.env);
+        // The initramfs for everyone is of no use; that for this boot loader, architecture and platform is.
+        options.env.push(("BOOTS_DEFAULT_INITRD".to_owned(), "/etc/hosts".to_owned()));
+        let initramfs = options.initramfs().display().to_string();
+        options.env.push(("BOOTS_DEFAULT_IPXE_X86_64_EFI_INITRD".to_owned(), initramfs));
         options.vpdu_arguments.push("--firmware=uefi".to_owned());
     });
     farm.wait_for_state(1, "IDLE");

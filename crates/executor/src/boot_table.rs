@@ -4,7 +4,6 @@
 use std::{
     collections::HashMap,
     net::Ipv4Addr,
-    path::PathBuf,
     sync::{PoisonError, RwLock},
 };
 
@@ -13,20 +12,20 @@ use farmgate_protocol::{DutId, MacAddress};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use crate::events::EventLog;
+use crate::{defaults::Defaults, events::EventLog};
 
 /// Sightings that a run has not read yet. A machine that asks more often than that is not told apart any better.
 const SIGHTINGS_WAITING: usize = 256;
 
-/// What everyone boots who is not told otherwise.
+/// What a run's machine boots; what is None is the default for how the machine asks.
 #[derive(Debug, Clone)]
-pub struct Defaults {
-    /// `BOOTS_DEFAULT_KERNEL`.
-    pub kernel: Option<PathBuf>,
-    /// `BOOTS_DEFAULT_INITRD`.
-    pub initrd: Option<PathBuf>,
-    /// `BOOTS_DEFAULT_CMDLINE`.
-    pub cmdline: String,
+pub struct RunPlan {
+    /// The kernel.
+    pub kernel: Option<Content>,
+    /// The initramfs, in pieces.
+    pub initrds: Option<Vec<Content>>,
+    /// The kernel command line.
+    pub cmdline: Option<String>,
 }
 
 #[derive(Default)]
@@ -36,7 +35,7 @@ struct Client {
     host_name: Option<String>,
     /// The run that has the machine now, by its number.
     run: Option<u64>,
-    plan: Option<BootPlan>,
+    plan: Option<RunPlan>,
     watcher: Option<mpsc::Sender<Sighting>>,
 }
 
@@ -101,7 +100,7 @@ impl BootTable {
     }
 
     /// What a machine boots from now on; None: the default.
-    pub fn set_plan(&self, mac: MacAddress, run: u64, plan: Option<BootPlan>) {
+    pub fn set_plan(&self, mac: MacAddress, run: u64, plan: Option<RunPlan>) {
         if let Some(client) = self.write().get_mut(&mac).filter(|c| c.run == Some(run)) {
             client.plan = plan;
         }
@@ -124,25 +123,31 @@ impl BootTable {
         &self.defaults
     }
 
-    fn default_plan(&self, console_id: String) -> Result<BootPlan, String> {
-        let kernel = self
-            .defaults
-            .kernel
-            .clone()
-            .ok_or("the gateway has no default kernel: set BOOTS_DEFAULT_KERNEL")?;
-        if !kernel.is_file() {
-            return Err(format!(
-                "the default kernel {} does not exist: see BOOTS_DEFAULT_KERNEL",
-                kernel.display()
-            ));
-        }
-        let initrds = self.defaults.initrd.iter().cloned().map(Content::File).collect();
-        Ok(BootPlan {
-            console_id,
-            kernel: Content::File(kernel),
-            initrds,
-            cmdline: self.defaults.cmdline.clone(),
-        })
+    /// What a machine boots that asks like that, with the plan of its run, if it has one.
+    fn complete(
+        &self,
+        console_id: String,
+        plan: Option<RunPlan>,
+        request: &ScriptRequest,
+    ) -> Result<BootPlan, String> {
+        let default = self.defaults.of(request);
+        let plan = plan.unwrap_or(RunPlan { kernel: None, initrds: None, cmdline: None });
+        let initrds = plan.initrds.unwrap_or_else(|| default.initrds());
+        let kernel = match (plan.kernel, default.kernel) {
+            (Some(kernel), _) => kernel,
+            (None, Some(path)) if path.is_file() => Content::File(path),
+            (None, Some(path)) => {
+                return Err(format!(
+                    "the default kernel {} does not exist: see BOOTS_DEFAULT_KERNEL",
+                    path.display()
+                ));
+            }
+            (None, None) => {
+                return Err("the gateway has no default kernel: set BOOTS_DEFAULT_KERNEL".to_owned());
+            }
+        };
+        let cmdline = plan.cmdline.or(default.cmdline).unwrap_or_default();
+        Ok(BootPlan { console_id, kernel, initrds, cmdline })
     }
 }
 
@@ -157,16 +162,13 @@ impl BootDirectory for BootTable {
         self.read().values().any(|c| c.address == Some(address))
     }
 
-    fn plan(&self, mac: MacAddress, _request: &ScriptRequest) -> Result<BootPlan, String> {
+    fn plan(&self, mac: MacAddress, request: &ScriptRequest) -> Result<BootPlan, String> {
         let (plan, id) = {
             let clients = self.read();
             let client = clients.get(&mac);
             (client.and_then(|c| c.plan.clone()), client.and_then(|c| c.dut.clone()))
         };
-        match plan {
-            Some(plan) => Ok(plan),
-            None => self.default_plan(id.map_or_else(|| mac.to_string(), |id| id.to_string())),
-        }
+        self.complete(id.map_or_else(|| mac.to_string(), |id| id.to_string()), plan, request)
     }
 
     fn saw(&self, sighting: Sighting) {
@@ -209,17 +211,21 @@ pub(crate) fn describe(stage: &Stage) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::defaults::BootDefault;
 
     fn mac(n: u8) -> MacAddress {
         MacAddress([0x52, 0x54, 0, 0x11, 0x22, n])
     }
     fn table() -> BootTable {
-        let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        BootTable::new(
-            Defaults { kernel: Some(here), initrd: None, cmdline: "register".into() },
-            EventLog::default(),
-        )
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let general = BootDefault { kernel: Some(here), initrd: None, cmdline: Some("register".into()) };
+        BootTable::new(Defaults { general, ..Defaults::default() }, EventLog::default())
+    }
+    fn runs(cmdline: &str) -> RunPlan {
+        RunPlan { kernel: None, initrds: None, cmdline: Some(cmdline.to_owned()) }
     }
     fn known(dut: &str, address: Option<Ipv4Addr>) -> Known {
         Known { mac: mac(1), dut: Some(DutId::new(dut).unwrap()), address, host_name: format!("f-{dut}-1") }
@@ -240,9 +246,8 @@ mod tests {
     #[test]
     fn an_edit_of_the_farm_file_does_not_take_a_runs_plan_away() {
         let t = table();
-        let plan = BootPlan { cmdline: "job".into(), ..ask(&t, 1).unwrap() };
         let _sightings = t.begin(mac(1), 7);
-        t.set_plan(mac(1), 7, Some(plan));
+        t.set_plan(mac(1), 7, Some(runs("job")));
         t.set_known(vec![known("my-box", Some(Ipv4Addr::new(10, 42, 0, 7)))]);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "job");
         assert!(t.is_reserved(Ipv4Addr::new(10, 42, 0, 7)));
@@ -253,13 +258,12 @@ mod tests {
     #[test]
     fn a_run_that_still_tidies_up_takes_nothing_from_the_one_after_it() {
         let t = table();
-        let plan = |cmdline: &str| BootPlan { cmdline: cmdline.into(), ..ask(&t, 1).unwrap() };
         let _old = t.begin(mac(1), 1);
-        t.set_plan(mac(1), 1, Some(plan("old")));
+        t.set_plan(mac(1), 1, Some(runs("old")));
         let _new = t.begin(mac(1), 2);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "register");
-        t.set_plan(mac(1), 2, Some(plan("new")));
-        t.set_plan(mac(1), 1, Some(plan("old")));
+        t.set_plan(mac(1), 2, Some(runs("new")));
+        t.set_plan(mac(1), 1, Some(runs("old")));
         t.end(mac(1), 1);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "new");
     }
@@ -277,10 +281,7 @@ mod tests {
 
     #[test]
     fn a_gateway_without_a_kernel_says_which_setting_is_missing() {
-        let t = BootTable::new(
-            Defaults { kernel: None, initrd: None, cmdline: String::new() },
-            EventLog::default(),
-        );
+        let t = BootTable::new(Defaults::default(), EventLog::default());
         assert!(ask(&t, 1).unwrap_err().contains("BOOTS_DEFAULT_KERNEL"));
     }
 }

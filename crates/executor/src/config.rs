@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use farmgate_job::{Job, JobError, Pattern, Source, Variables};
 use serde_json::{Map, Value};
 
-use crate::boot_table::Defaults;
+use crate::defaults::Defaults;
 
 /// A job template of the gateway's own, or the file that a setting puts in its place.
 #[derive(Debug, Clone)]
@@ -33,12 +33,8 @@ pub struct ExecutorConfig {
     pub registration_retrial_delay: Duration,
     /// Whether a machine in service is booted once when the gateway starts.
     pub quick_check: bool,
-    /// Kernel for whoever is not told otherwise.
-    pub default_kernel: Option<PathBuf>,
-    /// Initramfs for whoever is not told otherwise.
-    pub default_initrd: Option<PathBuf>,
-    /// Kernel command line for whoever is not told otherwise.
-    pub default_cmdline: String,
+    /// What BOOTS serves where nothing else is said.
+    pub boot_defaults: Defaults,
     /// Folder of downloaded artifacts.
     pub artifact_cache: PathBuf,
     /// What any machine's console says when it is unfit for service; a job's own pattern goes before it.
@@ -80,15 +76,6 @@ impl ExecutorConfig {
             job.console_patterns.machine_unfit_for_service.clone_from(&self.unfit_pattern);
         }
         Ok(job)
-    }
-
-    /// What BOOTS serves where nothing else is said.
-    pub fn boot_defaults(&self) -> Defaults {
-        Defaults {
-            kernel: self.default_kernel.clone(),
-            initrd: self.default_initrd.clone(),
-            cmdline: self.default_cmdline.clone(),
-        }
     }
 }
 

@@ -56,18 +56,13 @@ pub fn check(settings: &Settings) -> ExitCode {
         println!("{error}");
         fine = false;
     }
-    for (name, file) in [
-        ("BOOTS_DEFAULT_KERNEL", &settings.executor_config.default_kernel),
-        ("BOOTS_DEFAULT_INITRD", &settings.executor_config.default_initrd),
-    ] {
-        match file {
-            None => println!("warning: {name} is not set: unknown machines cannot boot and register"),
-            Some(path) if !path.is_file() => {
-                println!("{name}: {} does not exist", path.display());
-                fine = false;
-            }
-            Some(_) => {}
-        }
+    let boot = &settings.executor_config.boot_defaults;
+    if !boot.has_kernel() {
+        println!("warning: BOOTS_DEFAULT_KERNEL is not set: unknown machines cannot boot and register");
+    }
+    if let Some(path) = boot.missing_file() {
+        println!("BOOTS_DEFAULT_KERNEL, BOOTS_DEFAULT_INITRD: {} does not exist", path.display());
+        fine = false;
     }
     if settings.tftp && !settings.tftp_root.is_dir() {
         println!(

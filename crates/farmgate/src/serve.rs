@@ -44,7 +44,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     let salad = console_process::attach(settings).await?;
     let keeper = tokio::spawn(console_process::keep(settings.clone(), salad.clone(), shutdown.clone()));
     let events = EventLog::default();
-    let boot_table = Arc::new(BootTable::new(settings.executor_config.boot_defaults(), events.clone()));
+    let boot_table = Arc::new(BootTable::new(settings.executor_config.boot_defaults.clone(), events.clone()));
     let executor = Executor::start(Parts {
         config: settings.executor_config.clone(),
         mars: Arc::clone(&mars),

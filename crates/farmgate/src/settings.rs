@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use farmgate_executor::{BuiltinJob, ExecutorConfig};
+use farmgate_executor::{BootDefault, BuiltinJob, Defaults, ExecutorConfig};
 use farmgate_job::Pattern;
 use farmgate_protocol::spelling;
 use serde_json::{Map, Value};
@@ -156,9 +156,9 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let mut warnings = Vec::new();
         let mut given = Given { values: file.map_or_else(|| Ok(BTreeMap::new()), read_file)? };
-        for name in table::names() {
-            if let Some(value) = environment(name) {
-                given.values.insert(name.to_owned(), (value, "environment".to_owned()));
+        for name in table::names().map(str::to_owned).chain(table::special_boot_defaults()) {
+            if let Some(value) = environment(&name) {
+                given.values.insert(name, (value, "environment".to_owned()));
             }
         }
         for name in table::LATER {
@@ -254,9 +254,7 @@ fn executor_config(
             given.wrong("SERGENT_HARTMAN_REGISTRATION_RETRIAL_DELAY", "write seconds, 0 or more")
         })?,
         quick_check: given.flag("SERGENT_HARTMAN_QUICK_CHECK")?,
-        default_kernel: given.path("BOOTS_DEFAULT_KERNEL"),
-        default_initrd: given.path("BOOTS_DEFAULT_INITRD"),
-        default_cmdline: given.or_default("BOOTS_DEFAULT_CMDLINE"),
+        boot_defaults: boot_defaults(given),
         artifact_cache: given
             .path("EXECUTOR_ARTIFACT_CACHE_ROOT")
             .unwrap_or_else(|| temporary.join("artifacts")),
@@ -295,6 +293,23 @@ fn trusted_networks(given: &Given) -> Result<Vec<(IpAddr, u8)>, SettingsError> {
 }
 
 /// Where the raw logs are reached: they listen on SALAD_HOST, and if that is any address, SALAD_URL names the host.
+fn boot_defaults(given: &Given) -> Defaults {
+    let set = |infix: &str| {
+        let name = |what: &str| table::boot_default(infix, what);
+        BootDefault {
+            kernel: given.path(&name("KERNEL")),
+            initrd: given.path(&name("INITRD")),
+            cmdline: given.text(&name("CMDLINE")).map(str::to_owned),
+        }
+    };
+    let mut general = set("");
+    general.cmdline.get_or_insert_with(|| table::default_of("BOOTS_DEFAULT_CMDLINE").to_owned());
+    let special = table::boot_infixes()
+        .map(|infix| (infix.clone(), set(&infix)))
+        .filter(|(_, set)| *set != BootDefault::default());
+    Defaults { general, special: special.collect() }
+}
+
 fn console_host(given: &Given) -> Result<String, SettingsError> {
     let bound: IpAddr = given.parse("SALAD_HOST", SALAD_HOST_IS)?;
     Ok(if bound.is_unspecified() { host_of(&given.or_default("SALAD_URL")) } else { bound.to_string() })
@@ -386,10 +401,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, (String, String)>, Settings
     let mut values = BTreeMap::new();
     for (name, value) in read {
         let upper = name.to_ascii_uppercase();
-        if !upper.starts_with("EXECUTOR_JOB__")
-            && !table::names().any(|n| n == upper)
-            && !table::LATER.contains(&upper.as_str())
-        {
+        if !upper.starts_with("EXECUTOR_JOB__") && !table::is_known(&upper) {
             let near = spelling::nearest(&upper, table::names());
             let hint =
                 near.first().map_or_else(String::new, |n| format!(" (did you mean {}?)", n.to_lowercase()));
@@ -465,6 +477,17 @@ mod tests {
         for name in table::names() {
             assert!(text.contains(&name.to_lowercase()), "{name}");
         }
+    }
+
+    #[test]
+    fn what_machines_boot_may_differ_by_boot_loader_architecture_and_platform() {
+        let file = "farm_name: a\nboots_default_kernel: /k\nboots_default_ipxe_arm64_efi_kernel: /arm\n";
+        let s = load(file, &[("BOOTS_DEFAULT_IPXE_CMDLINE", "quiet")]).unwrap();
+        let defaults = s.executor_config.boot_defaults;
+        assert_eq!(defaults.general.kernel, Some(PathBuf::from("/k")));
+        assert_eq!(defaults.special["IPXE_ARM64_EFI"].kernel, Some(PathBuf::from("/arm")));
+        assert_eq!(defaults.special["IPXE"].cmdline.as_deref(), Some("quiet"));
+        assert_eq!(defaults.special.len(), 2);
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! Makes ready what a job boots: every file is on disk before the machine is switched on.
 
-use farmgate_boots::{BootPlan, Content};
+use farmgate_boots::Content;
 use farmgate_job::{Artifact, BootSpec, Cause, Job};
 
 use super::RunContext;
+use crate::boot_table::RunPlan;
 
 /// The plans of both boots and what to warn of; or whose fault it is that there are none, and why.
 pub(super) type Prepared = Result<(Plans, Vec<String>), (Cause, String)>;
 
 #[derive(Clone)]
 pub(super) struct Plans {
-    pub(super) start: BootPlan,
-    pub(super) next: BootPlan,
+    pub(super) start: RunPlan,
+    pub(super) next: RunPlan,
 }
 
 /// Makes both boots ready to be served: every file of them is on disk before the machine is switched on.
@@ -30,15 +31,22 @@ async fn plan(
     context: &RunContext,
     boot: &BootSpec,
     warnings: &mut Vec<String>,
-) -> Result<BootPlan, (Cause, String)> {
-    let defaults = context.boots.defaults().clone();
-    let cmdline = boot.cmdline.clone().unwrap_or(defaults.cmdline);
+) -> Result<RunPlan, (Cause, String)> {
+    let defaults = context.boots.defaults();
+    if let Some(path) = defaults.missing_file() {
+        return Err((
+            Cause::Configuration,
+            format!("{} does not exist: see BOOTS_DEFAULT_KERNEL", path.display()),
+        ));
+    }
+    let cmdline = boot.cmdline.clone().or_else(|| defaults.general.cmdline.clone()).unwrap_or_default();
     let kernel = match &boot.kernel {
-        Some(artifact) => content(context, artifact, &cmdline, warnings).await?,
-        None => Content::File(defaults.kernel.ok_or_else(|| {
+        Some(artifact) => Some(content(context, artifact, &cmdline, warnings).await?),
+        None if defaults.has_kernel() => None,
+        None => {
             let why = "the job names no kernel and the gateway has no default one: set BOOTS_DEFAULT_KERNEL";
-            (Cause::Configuration, why.to_owned())
-        })?),
+            return Err((Cause::Configuration, why.to_owned()));
+        }
     };
     let initrds = match &boot.initramfs {
         Some(artifacts) => {
@@ -46,18 +54,11 @@ async fn plan(
             for artifact in artifacts {
                 list.push(content(context, artifact, &cmdline, warnings).await?);
             }
-            list
+            Some(list)
         }
-        None => defaults.initrd.into_iter().map(Content::File).collect(),
+        None => None,
     };
-    for file in std::iter::once(&kernel).chain(&initrds) {
-        if let Content::File(path) = file
-            && !path.is_file()
-        {
-            return Err((Cause::Configuration, format!("{} does not exist", path.display())));
-        }
-    }
-    Ok(BootPlan { console_id: context.dut.to_string(), kernel, initrds, cmdline })
+    Ok(RunPlan { kernel, initrds, cmdline: boot.cmdline.clone() })
 }
 
 async fn content(

@@ -11,8 +11,8 @@ use std::{
 
 use farmgate_boots::{BootDirectory, ScriptRequest, Sighting, Stage};
 use farmgate_executor::{
-    BootTable, BuiltinJob, Caller, ClientLink, Defaults, EventLog, Executor, ExecutorConfig, Parts,
-    Submission, SubmitError, serve_client,
+    BootDefault, BootTable, BuiltinJob, Caller, ClientLink, Defaults, EventLog, Executor, ExecutorConfig,
+    Parts, Submission, SubmitError, serve_client,
 };
 use farmgate_mars::{CheckContext, Mars};
 use farmgate_protocol::{
@@ -79,7 +79,7 @@ impl Farm {
         let kernel = folder.path().join("vmlinuz");
         std::fs::write(&kernel, "a kernel").unwrap();
         let config = config(folder.path(), &kernel, boot_count);
-        let defaults = Defaults { kernel: Some(kernel), initrd: None, cmdline: "register".to_owned() };
+        let defaults = config.boot_defaults.clone();
         let boots = Arc::new(BootTable::new(defaults, events.clone()));
         let parts =
             Parts { config, mars, salad, boots: Arc::clone(&boots), events, shutdown: shutdown.clone() };
@@ -157,9 +157,14 @@ pub fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
         qualifying_boot_count: boot_count,
         registration_retrial_delay: Duration::from_millis(200),
         quick_check: false,
-        default_kernel: Some(kernel.to_owned()),
-        default_initrd: None,
-        default_cmdline: "register".to_owned(),
+        boot_defaults: Defaults {
+            general: BootDefault {
+                kernel: Some(kernel.to_owned()),
+                initrd: None,
+                cmdline: Some("register".to_owned()),
+            },
+            ..Defaults::default()
+        },
         artifact_cache: folder.join("artifacts"),
         unfit_pattern: None,
         job_variables: Map::new(),

@@ -59,7 +59,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     ("BOOTS_TFTP_ROOT", "/usr/lib/ipxe", "Folder of the iPXE binaries that are served over TFTP."),
     ("BOOTS_DISABLE_SERVERS", "", "Servers not to start: dhcp, tftp (separated by commas)."),
-    ("BOOTS_DEFAULT_KERNEL", "", "Kernel for machines that nothing else is meant for. It registers them."),
+    (
+        "BOOTS_DEFAULT_KERNEL",
+        "",
+        "Kernel for machines that nothing else is meant for. It registers them. This and the next two may be given for a \
+         boot loader, architecture and platform too: boots_default_ipxe_arm64_efi_kernel; the most specific wins.",
+    ),
     ("BOOTS_DEFAULT_INITRD", "", "Initramfs that goes with it."),
     (
         "BOOTS_DEFAULT_CMDLINE",
@@ -104,6 +109,38 @@ pub const LATER: &[&str] = &[
     "MINIO_ROOT_USER",
     "VALVE_INFRA_NO_PULL",
 ];
+
+/// Boot loaders, architectures and platforms, as iPXE names them, for which [`boot_default`]s may differ.
+const BOOTLOADERS: &[&str] = &["IPXE"];
+const ARCHITECTURES: &[&str] = &["I386", "X86_64", "ARM32", "ARM64", "RISCV32", "RISCV64", "LOONG64"];
+const PLATFORMS: &[&str] = &["PCBIOS", "EFI", "SBI", "LINUX"];
+
+/// `IPXE`, `IPXE_X86_64`, `IPXE_X86_64_EFI` and so on.
+pub fn boot_infixes() -> impl Iterator<Item = String> {
+    BOOTLOADERS.iter().flat_map(|loader| {
+        let architectures = ARCHITECTURES.iter().flat_map(move |architecture| {
+            let platforms =
+                PLATFORMS.iter().map(move |platform| format!("{loader}_{architecture}_{platform}"));
+            std::iter::once(format!("{loader}_{architecture}")).chain(platforms)
+        });
+        std::iter::once((*loader).to_owned()).chain(architectures)
+    })
+}
+
+/// `BOOTS_DEFAULT_KERNEL`, or with an infix `BOOTS_DEFAULT_IPXE_X86_64_EFI_KERNEL`.
+pub fn boot_default(infix: &str, what: &str) -> String {
+    if infix.is_empty() { format!("BOOTS_DEFAULT_{what}") } else { format!("BOOTS_DEFAULT_{infix}_{what}") }
+}
+
+/// All names of [`boot_default`]s with an infix.
+pub fn special_boot_defaults() -> impl Iterator<Item = String> {
+    boot_infixes().flat_map(|infix| ["KERNEL", "INITRD", "CMDLINE"].map(|what| boot_default(&infix, what)))
+}
+
+/// Whether a setting has that name.
+pub fn is_known(name: &str) -> bool {
+    names().any(|n| n == name) || LATER.contains(&name) || special_boot_defaults().any(|n| n == name)
+}
 
 /// All names.
 pub fn names() -> impl Iterator<Item = &'static str> {
