@@ -107,13 +107,15 @@ impl Executor {
     }
 
     pub(crate) fn handle(&self, id: &DutId) -> Option<DutHandle> {
-        self.inner.duts.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        let duts = self.inner.duts.lock().unwrap_or_else(PoisonError::into_inner);
+        duts.get(id).filter(|handle| !handle.stop.is_cancelled()).cloned()
     }
 
     /// All DUTs as they are now.
     pub fn duts(&self) -> Vec<Dut> {
         let duts = self.inner.duts.lock().unwrap_or_else(PoisonError::into_inner);
-        duts.values().map(|handle| handle.shown.borrow().clone()).collect()
+        let present = duts.values().filter(|handle| !handle.stop.is_cancelled());
+        present.map(|handle| handle.shown.borrow().clone()).collect()
     }
 
     /// A DUT by its id or full name.
@@ -396,21 +398,21 @@ async fn apply(inner: &Arc<Inner>, tasks: &mut JoinSet<()>, farm: &Farm) {
     {
         let mut duts = inner.duts.lock().unwrap_or_else(PoisonError::into_inner);
         duts.retain(|id, handle| {
-            let keep = farm.duts.contains_key(id);
-            if !keep {
+            if !farm.duts.contains_key(id) {
                 handle.stop.cancel();
             }
-            keep
+            // One that tidies up keeps its place, so that the machine never has two tasks, should it come back.
+            !handle.intents.is_closed()
         });
         for (id, entry) in &farm.duts {
             let entry = Arc::new(entry.clone());
             let full_name = names.get(id).cloned().unwrap_or_default();
             match duts.get(id) {
-                Some(handle) if !handle.intents.is_closed() => {
-                    changed.push((handle.clone(), Intent::Entry { entry, full_name }))
-                }
-                // New, or its task ended by a bug: it begins anew.
-                _ => {
+                // It begins anew when that one has ended, which brings us here again.
+                Some(handle) if handle.stop.is_cancelled() => {}
+                Some(handle) => changed.push((handle.clone(), Intent::Entry { entry, full_name })),
+                // New, or its task ended by a bug.
+                None => {
                     let handle = spawn(tasks, Arc::clone(&inner.shared), id.clone(), entry, full_name);
                     duts.insert(id.clone(), handle);
                 }

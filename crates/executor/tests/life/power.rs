@@ -175,3 +175,25 @@ async fn a_machine_whose_pdu_is_dead_takes_no_jobs_until_it_answers_again() {
     farm.wait_for_state(DutState::Idle).await;
     farm.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_forgotten_in_a_job_and_comes_back_begins_anew_when_its_run_has_ended() {
+    let outlet = Outlet::start().await;
+    let farm = outlet.farm().await;
+    let link = farm.submit(&job("x")).await.unwrap();
+    farm.wait_for("ON", |_| outlet.is_on()).await;
+    farm.edit(|text| {
+        let at = text.find("duts:").unwrap();
+        format!("{}duts: {{}}\n", &text[..at])
+    });
+    farm.wait_for("it is forgotten", |f| f.executor.duts().is_empty()).await;
+    farm.edit(|text| {
+        let at = WIRED.find("duts:").unwrap();
+        text.replace("duts: {}\n", &WIRED[at..])
+    });
+    let (_, _, status) = attend(link, farm.executor.salad().clone(), b"").await;
+    assert_eq!(status, JobStatus::Incomplete);
+    farm.wait_for_state(DutState::Idle).await;
+    assert!(!outlet.is_on());
+    farm.stop().await;
+}
