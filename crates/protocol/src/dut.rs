@@ -22,7 +22,7 @@ pub enum DutState {
     Running,
     /// Out of service by a person's wish.
     Retired,
-    /// Not known yet.
+    /// Not known yet, or its PDU does not answer.
     Unknown,
     /// One boot to see that it still works.
     QuickCheck,
