@@ -5,6 +5,8 @@
 
 use std::{cell::OnceCell, fmt};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Source, places, template::Rendered};
 
 /// At most this many problems are told; more would help nobody.
@@ -14,7 +16,7 @@ const MAX_PROBLEMS: usize = 50;
 const MAX_SNIPPET: usize = 160;
 
 /// A place in a text; both count from 1, columns in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Line.
     pub line: usize,
@@ -22,8 +24,8 @@ pub struct Place {
     pub column: usize,
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing that is wrong, or hardly meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Name of the job's file.
     pub file: String,
@@ -35,8 +37,10 @@ pub struct Problem {
     pub help: Option<String>,
     /// The job is right, but this gateway cannot do it.
     pub unsupported: bool,
-    snippet: Option<String>,
-    rendered: Option<String>,
+    /// The author's line, made fit to be shown.
+    pub snippet: Option<String>,
+    /// What the template made of it, where that differs.
+    pub rendered: Option<String>,
 }
 
 impl fmt::Display for Problem {
@@ -159,18 +163,68 @@ fn shorten(line: &str, most: usize) -> String {
     shown
 }
 
+/// A job that was read, and all that is to be said of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked<T> {
+    /// What could be read. It may only be used where there are no `problems`.
+    pub value: Option<T>,
+    /// What is wrong, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// What is right, but beyond this gateway: a job with one of these must not run.
+    pub unsupported: Vec<Problem>,
+    /// What is allowed, but hardly meant.
+    pub warnings: Vec<Problem>,
+}
+
+impl<T> Checked<T> {
+    /// What was read, if it is right and this gateway can do it, and the warnings.
+    ///
+    /// # Errors
+    /// All problems, and everything that is not supported.
+    pub fn accept(mut self, file: &str) -> Result<(T, Vec<Problem>), JobError> {
+        self.problems.append(&mut self.unsupported);
+        self.problems.sort_by_key(|p| p.place);
+        match self.value {
+            Some(value) if self.problems.is_empty() => Ok((value, self.warnings)),
+            // Every reader that answers None has said why; this is for the day when one forgets.
+            None if self.problems.is_empty() => Err(JobError::without_place(file, "the job is empty")),
+            _ => Err(JobError { problems: self.problems }),
+        }
+    }
+
+    /// The same without a value: what a fault of the template or of YAML's syntax leaves.
+    pub(crate) fn failed(error: JobError) -> Self {
+        let (unsupported, problems) = error.problems.into_iter().partition(|p| p.unsupported);
+        Self { value: None, problems, unsupported, warnings: Vec::new() }
+    }
+}
+
+fn push(list: &mut Vec<Problem>, problem: Problem) {
+    if list.len() < MAX_PROBLEMS && !list.contains(&problem) {
+        list.push(problem);
+    }
+}
+
 /// Collects what is wrong with one rendering of a job.
 pub(crate) struct Report<'a> {
     source: &'a Source<'a>,
     rendered: &'a Rendered,
     map: OnceCell<places::LineMap>,
     problems: Vec<Problem>,
-    warnings: Vec<String>,
+    unsupported: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl<'a> Report<'a> {
     pub(crate) fn new(source: &'a Source<'a>, rendered: &'a Rendered) -> Self {
-        Self { source, rendered, map: OnceCell::new(), problems: Vec::new(), warnings: Vec::new() }
+        Self {
+            source,
+            rendered,
+            map: OnceCell::new(),
+            problems: Vec::new(),
+            unsupported: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Something is wrong at a place of the rendered text.
@@ -196,19 +250,13 @@ impl<'a> Report<'a> {
             .placed(at, format!("`{what}` is not supported yet"))
             .help("this gateway cannot do it; the job is refused, because without it the job would mean something else");
         problem.unsupported = true;
-        self.push(problem);
+        push(&mut self.unsupported, problem);
     }
 
     /// Something that is allowed, but hardly meant.
     pub(crate) fn warning(&mut self, at: Place, message: impl Into<String>) {
-        let warning = self.placed(at, message.into()).to_string();
-        if self.warnings.len() < MAX_PROBLEMS {
-            self.warnings.push(warning);
-        }
-    }
-
-    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.warnings)
+        let warning = self.placed(at, message.into());
+        push(&mut self.warnings, warning);
     }
 
     /// How many problems were found so far.
@@ -216,19 +264,22 @@ impl<'a> Report<'a> {
         self.problems.len()
     }
 
-    /// The value, if nothing was wrong.
-    pub(crate) fn finish<T>(mut self, value: T) -> Result<T, JobError> {
-        if self.problems.is_empty() {
-            return Ok(value);
+    /// Everything that was found, in the order of the file, with what could be read.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Checked<T> {
+        let sorted = |mut problems: Vec<Problem>| {
+            problems.sort_by_key(|p| p.place);
+            problems
+        };
+        Checked {
+            value,
+            problems: sorted(self.problems),
+            unsupported: sorted(self.unsupported),
+            warnings: sorted(self.warnings),
         }
-        self.problems.sort_by_key(|p| p.place);
-        Err(JobError { problems: self.problems })
     }
 
     fn push(&mut self, problem: Problem) {
-        if self.problems.len() < MAX_PROBLEMS && !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
+        push(&mut self.problems, problem);
     }
 
     fn placed(&self, at: Place, message: String) -> Problem {

@@ -21,7 +21,7 @@ mod timeouts;
 mod variables;
 mod yaml;
 
-pub use error::{JobError, Place, Problem};
+pub use error::{Checked, JobError, Place, Problem};
 pub use matcher::{MAX_LINE, PatternName, WatchdogEdge};
 pub use model::{Artifact, BootSpec, ConsolePatterns, Job, Target, Timeout, Timeouts, WatchdogPatterns};
 pub use pattern::{Pattern, PatternError};
@@ -51,23 +51,29 @@ pub fn target_of(source: &Source<'_>, variables: &Variables) -> Result<Option<Ta
     let mut report = error::Report::new(source, &rendered);
     let target = yaml::parse(&rendered.text, &mut report)
         .and_then(|tree| document::read_target_only(&tree, &mut report));
-    report.finish(target.flatten())
+    Ok(report.finish(target).accept(source.name)?.0)
 }
 
-/// The job, rendered against the machine that `variables` describe, and checked wholly.
+/// The job, rendered against the machine that `variables` describe, with all that is to be said of it.
 ///
-/// Whether a [`Job::deadline`] has passed is the caller's question: this crate knows no clock.
-///
-/// # Errors
-/// Everything that is wrong with the job; after a fault of the template or of the YAML syntax only that.
-pub fn resolve(source: &Source<'_>, variables: &Variables) -> Result<Job, JobError> {
-    let rendered = template::render(source, variables, template::Pass::Full)?;
+/// Whether a [`Job::deadline`] has passed is the caller's question: this crate knows no clock. After a fault of the
+/// template or of the YAML syntax there is only that.
+pub fn check(source: &Source<'_>, variables: &Variables) -> Checked<Job> {
+    let rendered = match template::render(source, variables, template::Pass::Full) {
+        Ok(rendered) => rendered,
+        Err(error) => return Checked::failed(error),
+    };
     let mut report = error::Report::new(source, &rendered);
     let job = yaml::parse(&rendered.text, &mut report).and_then(|tree| document::read(&tree, &mut report));
-    let warnings = report.take_warnings();
-    let job = report.finish(job)?;
-    // Without a problem there is a job: every reader that answers None has reported why.
-    let Some(mut job) = job else { return Err(JobError::without_place(source.name, "the job is empty")) };
-    job.warnings = warnings;
+    report.finish(job)
+}
+
+/// The job, rendered against the machine that `variables` describe, if it is right and this gateway can run it.
+///
+/// # Errors
+/// Everything that is wrong with the job, or not supported yet.
+pub fn resolve(source: &Source<'_>, variables: &Variables) -> Result<Job, JobError> {
+    let (mut job, warnings) = check(source, variables).accept(source.name)?;
+    job.warnings = warnings.iter().map(ToString::to_string).collect();
     Ok(job)
 }

@@ -310,7 +310,7 @@ mod tests {
         let rendered = Rendered { text: text.to_owned(), literal: true };
         let mut report = Report::new(&source, &rendered);
         let node = parse(text, &mut report);
-        report.finish(node).map(|n| n.unwrap())
+        report.finish(node).accept("job.yml").map(|(node, _)| node)
     }
 
     fn get<'a>(node: &'a Node, key: &str) -> &'a Node {
