@@ -259,9 +259,9 @@ impl<'a> Report<'a> {
         push(&mut self.warnings, warning);
     }
 
-    /// How many problems were found so far.
+    /// How many reasons to refuse the job were found so far.
     pub(crate) fn count(&self) -> usize {
-        self.problems.len()
+        self.problems.len() + self.unsupported.len()
     }
 
     /// Everything that was found, in the order of the file, with what could be read.
