@@ -1,12 +1,11 @@
-//! A job's connection to the person or forge that waits for it. The run never waits for a client: control messages
-//! queue here with the console offset at which they were made, and the console itself is read from SALAD's record,
-//! at the client's own pace.
+//! A job's connection to the person or forge that waits for it. The run never waits for a client: what it tells is in
+//! its log, the console is in SALAD's record, and each client reads both at its own pace, from where it left off.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use farmgate_protocol::{
-    JobStatus, Timestamp,
-    console::{Control, FrameReader, Message, Payload},
+    Timestamp,
+    console::{FrameReader, Message, Payload},
 };
 use farmgate_salad::{Chunk, ClientError, ConsoleOffset, Salad, Subscription};
 use tokio::{
@@ -14,57 +13,38 @@ use tokio::{
     sync::mpsc,
 };
 
-/// Something to tell a client once it has the console up to an offset.
-#[derive(Debug)]
-pub struct ClientItem {
-    /// The console is shown up to here first.
-    pub at: ConsoleOffset,
-    /// When it happened.
-    pub date: Timestamp,
-    /// What is told.
-    pub news: News,
+use crate::runs::{
+    attendance::Present,
+    log::{Next, RunLog},
+};
+
+/// Where a client begins to read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Bytes of the run's console that it has already.
+    pub console: u64,
+    /// Number of the last message that it has; 0: none.
+    pub event: u64,
 }
 
-/// What is told.
-#[derive(Debug)]
-pub enum News {
-    /// A control message.
-    Control(Control),
-    /// The verdict: the last thing.
-    End {
-        /// The verdict.
-        status: JobStatus,
-    },
-}
-
-/// The client's end of a run.
+/// A client's end of a run.
 #[derive(Debug)]
 pub struct ClientLink {
-    /// The run's number, for logs.
-    pub run: u64,
-    /// Whose console.
-    pub machine: String,
-    /// Where the run's console begins.
-    pub from: ConsoleOffset,
-    /// What the run tells.
-    pub items: mpsc::UnboundedReceiver<ClientItem>,
-    /// What the client types. Dropping it tells the run that the client is gone.
-    pub input: mpsc::Sender<Vec<u8>>,
+    pub(crate) log: Arc<RunLog>,
+    /// What the client types. None: the run has ended, nobody reads it.
+    pub(crate) input: Option<mpsc::Sender<Vec<u8>>>,
+    /// Dropping it tells the run that the client is gone.
+    pub(crate) present: Option<Present>,
+    pub(crate) since: Since,
+    /// Messages carry their number (`metadata.seq`), because the client can resume.
+    pub(crate) numbered: bool,
 }
 
-/// The run's end of it.
-#[derive(Debug)]
-pub(crate) struct RunClient {
-    pub items: mpsc::UnboundedSender<ClientItem>,
-    pub input: mpsc::Receiver<Vec<u8>>,
-}
-
-/// Both ends.
-pub(crate) fn link(run: u64, machine: String, from: ConsoleOffset) -> (ClientLink, RunClient) {
-    // The run bounds its messages (retries, boots, and matches that are told), so the queue needs no bound of its own.
-    let (items_in, items) = mpsc::unbounded_channel();
-    let (input, input_out) = mpsc::channel(64);
-    (ClientLink { run, machine, from, items, input }, RunClient { items: items_in, input: input_out })
+impl ClientLink {
+    /// Number of the run.
+    pub fn run(&self) -> u64 {
+        self.log.run()
+    }
 }
 
 /// How long a client may take to close after the verdict (it fetches its files first).
@@ -76,13 +56,12 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    // The input's sender lives in the keyboard's future alone: when this function ends, the run sees that the
-    // client is gone.
-    let ClientLink { run, machine, from, mut items, input } = link;
+    let ClientLink { log, input, present, since, numbered } = link;
+    let run = log.run();
     let typed = read_keyboard(&mut reader, input);
     tokio::pin!(typed);
-    let mut console = Console::new(salad, machine, from);
-    let shown = show(&mut items, &mut console, &mut writer);
+    let mut view = View { log: &log, salad, console: None, since, numbered };
+    let shown = view.show(&mut writer);
     tokio::pin!(shown);
     tokio::select! {
         () = &mut typed => tracing::info!(run, "client closed its side"),
@@ -94,9 +73,10 @@ where
             Err(error) => tracing::info!(run, %error, "client connection failed"),
         },
     }
+    drop(present);
 }
 
-async fn read_keyboard<R: AsyncRead + Unpin>(reader: &mut R, input: mpsc::Sender<Vec<u8>>) {
+async fn read_keyboard<R: AsyncRead + Unpin>(reader: &mut R, input: Option<mpsc::Sender<Vec<u8>>>) {
     let mut frames = FrameReader::default();
     let mut buffer = vec![0; 4096];
     loop {
@@ -108,8 +88,10 @@ async fn read_keyboard<R: AsyncRead + Unpin>(reader: &mut R, input: mpsc::Sender
         loop {
             match frames.next_message() {
                 Ok(Some(Message { payload: Payload::JobIo(bytes), .. })) => {
-                    // The run has ended: what is typed now reaches nobody, but the connection stays to its end.
-                    let _ = input.send(bytes).await;
+                    if let Some(input) = &input {
+                        // The run has ended: what is typed now reaches nobody, but the connection stays to its end.
+                        let _ = input.send(bytes).await;
+                    }
                 }
                 Ok(Some(_)) => {} // clients of version 1 send nothing else; a newer one may
                 Ok(None) => break,
@@ -122,28 +104,87 @@ async fn read_keyboard<R: AsyncRead + Unpin>(reader: &mut R, input: mpsc::Sender
     }
 }
 
-async fn show<W: AsyncWrite + Unpin>(
-    items: &mut mpsc::UnboundedReceiver<ClientItem>,
-    console: &mut Console,
-    writer: &mut W,
-) -> std::io::Result<()> {
-    loop {
-        tokio::select! {
-            item = items.recv() => {
-                let Some(item) = item else { return Ok(()) };
-                console.show_until(item.at, writer).await?;
-                let (payload, last) = match item.news {
-                    News::Control(control) => (Payload::Control(control), false),
-                    News::End { status } => (Payload::SessionEnd { status, joules_consumed: None, job_bucket: None }, true),
-                };
-                writer.write_all(&Message::new(item.date, payload).encode()).await?;
-                writer.flush().await?;
-                if last {
-                    return Ok(());
+/// What one client is shown.
+struct View<'a> {
+    log: &'a RunLog,
+    salad: Salad,
+    /// None: the run has no machine yet.
+    console: Option<Console>,
+    since: Since,
+    numbered: bool,
+}
+
+impl View<'_> {
+    /// Shows everything up to the verdict.
+    async fn show<W: AsyncWrite + Unpin>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        let mut grown = self.log.watch();
+        loop {
+            grown.mark_unchanged();
+            self.find_console();
+            match self.log.after(self.since.event) {
+                Next::Told(told) => {
+                    self.show_until(told.at, false, writer).await?;
+                    self.since.event = told.seq;
+                    let mut control = told.control.clone();
+                    if self.numbered {
+                        control = control.with("seq", told.seq);
+                    }
+                    writer.write_all(&Message::new(told.date, Payload::Control(control)).encode()).await?;
+                    writer.flush().await?;
                 }
+                Next::End(end) => {
+                    self.show_until(end.at, true, writer).await?;
+                    let last =
+                        Payload::SessionEnd { status: end.status, joules_consumed: None, job_bucket: None };
+                    writer.write_all(&Message::new(end.date, last).encode()).await?;
+                    return writer.flush().await;
+                }
+                Next::Nothing => tokio::select! {
+                    changed = grown.changed() => if changed.is_err() { return Ok(()) },
+                    chunk = next_chunk(&mut self.console) => send_chunk(&chunk, writer).await?,
+                },
             }
-            chunk = console.next() => send_chunk(&chunk, writer).await?,
         }
+    }
+
+    fn find_console(&mut self) {
+        if self.console.is_none()
+            && let Some(place) = self.log.console()
+        {
+            let at = ConsoleOffset(place.from.0.saturating_add(self.since.console));
+            self.console = Some(Console::new(self.salad.clone(), place.machine, at));
+        }
+    }
+
+    /// Shows the console up to `end`, and, where the run ends there, not a byte more.
+    async fn show_until<W: AsyncWrite + Unpin>(
+        &mut self,
+        end: ConsoleOffset,
+        ends: bool,
+        writer: &mut W,
+    ) -> std::io::Result<()> {
+        let Some(console) = &mut self.console else { return Ok(()) };
+        while console.at < end {
+            // The bytes are in the record already, so this wait is short; it is bounded because SALAD may be away.
+            // Only the wait is: a frame that a slow client has half of must be written to its end.
+            let Ok(mut chunk) = tokio::time::timeout(Duration::from_secs(5), console.next()).await else {
+                break;
+            };
+            // What the machine said after the run is not the run's: one that is over is shown as it was.
+            let wanted = end.0.saturating_sub(chunk.offset.0);
+            if chunk.bytes.len() as u64 > wanted && ends {
+                chunk.bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+            }
+            send_chunk(&chunk, writer).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn next_chunk(console: &mut Option<Console>) -> Chunk {
+    match console {
+        Some(console) => console.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -196,19 +237,5 @@ impl Console {
     fn lost(&mut self, error: &ClientError) {
         tracing::warn!(machine = self.machine, %error, "console is away");
         self.feed = None;
-    }
-
-    async fn show_until<W: AsyncWrite + Unpin>(
-        &mut self,
-        end: ConsoleOffset,
-        writer: &mut W,
-    ) -> std::io::Result<()> {
-        while self.at < end {
-            // The bytes are in the record already, so this wait is short; it is bounded because SALAD may be away.
-            // Only the wait is: a frame that a slow client has half of must be written to its end.
-            let Ok(chunk) = tokio::time::timeout(Duration::from_secs(5), self.next()).await else { break };
-            send_chunk(&chunk, writer).await?;
-        }
-        Ok(())
     }
 }

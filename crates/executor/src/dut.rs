@@ -1,7 +1,9 @@
 //! The task of one DUT: the only one that changes its state. It asks [`crate::life`] where the DUT stands, boots it
 //! for training and quick checks as [`crate::training`] says, runs one job at a time on it, and takes intents from
-//! everybody else. How it qualifies its machine is in [`qualify`], what it shows of it in [`shown`].
+//! everybody else. How it qualifies its machine is in
+//! [`qualify`], what it shows of it in [`shown`], what it keeps of it over a restart in [`memory`].
 
+mod memory;
 mod qualify;
 pub(crate) mod shown;
 
@@ -16,9 +18,10 @@ use farmgate_protocol::{
     pdu::PduState,
 };
 use farmgate_salad::{ConsoleOffset, Salad};
+use farmgate_store::{Change, Kept, Store, StoreError, StoredRun};
 use serde_json::Map;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -27,15 +30,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     artifacts::ArtifactCache,
     boot_table::BootTable,
-    client::RunClient,
     config::ExecutorConfig,
+    dispatch::Dispatcher,
+    dut_table::DutTable,
     error::ExecutorError,
     events::EventLog,
     life::{Memory, Standing, standing},
     pdus::Pdus,
-    run::{Command, RunContext, RunReport, Wires, drive},
+    run::{Begin, Command, RunContext, RunReport, drive},
+    runs::{OwnEnds, Runs},
     training::Round,
 };
+pub(crate) use memory::{Inherited, Remembered, lost, told};
 use shown::describe;
 
 /// How long a run may take to end when the gateway stops: a PDU has 30 s to confirm OFF.
@@ -50,19 +56,34 @@ pub(crate) struct Shared {
     pub boots: Arc<BootTable>,
     pub artifacts: Arc<ArtifactCache>,
     pub events: EventLog,
+    /// What must survive.
+    pub store: Store,
+    /// The runs that have not ended.
+    pub runs: Runs,
+    /// The machines' tasks.
+    pub duts: DutTable,
+    /// Who gets which machine.
+    pub queue: Dispatcher,
+    /// A machine has become free, or its state has changed otherwise.
+    pub freed: Notify,
     /// Bounds the quick checks that run at once: a farm that starts must not blow a fuse.
     pub quick_checks: Arc<Semaphore>,
-    pub runs: std::sync::atomic::AtomicU64,
     pub shutdown: CancellationToken,
 }
 
 /// A job for this DUT, checked and resolved.
 pub(crate) struct JobStart {
     pub run: u64,
-    pub job: Job,
+    pub job: Box<Job>,
     pub variables: Arc<Variables>,
     pub from: ConsoleOffset,
-    pub client: RunClient,
+    pub ends: OwnEnds,
+    /// What makes it known to the store.
+    pub creation: Vec<Change>,
+    /// What stays of its submission when it has ended.
+    pub kept: Kept,
+    /// Told when it is stored.
+    pub stored: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// What others ask of a DUT's task.
@@ -94,16 +115,35 @@ pub(crate) struct DutHandle {
 /// What the DUT does at the moment.
 struct Activity {
     kind: Kind,
+    run: u64,
     commands: mpsc::Sender<Command>,
     phase: watch::Receiver<Phase>,
 }
 
+/// Why a machine is booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Job,
     Registration,
     TrainingBoot,
     QuickCheck,
+}
+
+impl Kind {
+    /// The word in the store and the API.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Registration => "registration",
+            Self::TrainingBoot => "training",
+            Self::QuickCheck => "quick_check",
+        }
+    }
+
+    fn from_word(word: &str) -> Self {
+        let all = [Self::Registration, Self::TrainingBoot, Self::QuickCheck];
+        all.into_iter().find(|kind| kind.as_str() == word).unwrap_or(Self::Job)
+    }
 }
 
 struct DutTask {
@@ -115,6 +155,12 @@ struct DutTask {
     round: Option<Round>,
     retry_at: Option<Instant>,
     logs: Vec<Range<ConsoleOffset>>,
+    /// Runs up to this number are in `memory`, `round` and `logs`.
+    settled: u64,
+    /// What was stored of these last.
+    remembered: Option<Remembered>,
+    /// A run that a gateway which died had on this machine.
+    inherited: Option<Box<StoredRun>>,
     activity: Option<Activity>,
     running: JoinSet<Option<RunReport>>,
     shown: watch::Sender<Dut>,
@@ -127,10 +173,15 @@ pub(crate) fn spawn(
     id: DutId,
     entry: Arc<DutEntry>,
     full_name: String,
+    inherited: Inherited,
 ) -> DutHandle {
     let (intents, inbox) = mpsc::channel(64);
-    let memory =
-        Memory { quick_check_due: shared.config.quick_check && entry.ready_for_service, ..Memory::default() };
+    let Remembered { quick_check_due, borked, round, logs, settled } =
+        inherited.memory.clone().unwrap_or_default();
+    // A gateway that comes back from a crash goes on; one that is started looks at its machines first.
+    let check = shared.config.quick_check && !inherited.after_crash && entry.ready_for_service;
+    let memory = Memory { quick_check_due: quick_check_due || check, borked, ..Memory::default() };
+    let logs = logs.into_iter().map(|(from, to)| ConsoleOffset(from)..ConsoleOffset(to)).collect();
     let host = shared.config.console_host.clone();
     let first = Standing { state: DutState::Unknown, reason: "the gateway is starting".to_owned() };
     let (shown, watched) = watch::channel(describe(
@@ -149,9 +200,12 @@ pub(crate) fn spawn(
         entry,
         full_name,
         memory,
-        round: None,
+        round,
         retry_at: None,
-        logs: Vec::new(),
+        logs,
+        settled,
+        remembered: inherited.memory,
+        inherited: inherited.run,
         activity: None,
         running: JoinSet::new(),
         shown,
@@ -162,9 +216,14 @@ pub(crate) fn spawn(
 
 impl DutTask {
     async fn live(mut self, mut inbox: mpsc::Receiver<Intent>, stop: CancellationToken) {
-        self.switch_off_left_on().await;
+        self.settle_past_runs().await;
+        match self.inherited.take() {
+            Some(run) => self.take_up(*run).await,
+            None => self.switch_off_left_on().await,
+        }
         loop {
             self.advance().await;
+            self.remember();
             self.show();
             let pdu = self.power().map(|(pdu, _)| pdu.snapshot());
             let phase = self.activity.as_mut().map(|a| &mut a.phase);
@@ -273,20 +332,15 @@ impl DutTask {
         }
     }
 
-    fn start(
-        &mut self,
-        kind: Kind,
-        run: u64,
-        (job, variables): (Job, Arc<Variables>),
-        from: ConsoleOffset,
-        client: Option<RunClient>,
-    ) {
-        let Some((pdu, port)) = self.power() else { return };
-        let Some(mac) = self.entry.mac_address else { return };
-        let context = RunContext {
+    /// What a run uses of this machine. None: it has no outlet or no address.
+    fn context(&self, run: u64, kind: Kind, variables: Arc<Variables>, kept: Kept) -> Option<RunContext> {
+        let (pdu, port) = self.power()?;
+        // A training learns it anew.
+        let known = self.entry.firmware_boot_time.filter(|_| matches!(kind, Kind::Job | Kind::QuickCheck));
+        Some(RunContext {
             run,
             dut: self.id.clone(),
-            mac,
+            mac: self.entry.mac_address?,
             pdu,
             port,
             min_off: Duration::try_from_secs_f64(self.entry.pdu_off_delay).unwrap_or_default(),
@@ -295,25 +349,29 @@ impl DutTask {
             artifacts: Arc::clone(&self.shared.artifacts),
             variables,
             events: self.shared.events.clone(),
-        };
-        // A training learns it anew.
-        let known = self.entry.firmware_boot_time.filter(|_| matches!(kind, Kind::Job | Kind::QuickCheck));
-        let learned = known.and_then(|s| Duration::try_from_secs_f64(s).ok());
-        let (commands, orders) = mpsc::channel(4);
+            store: self.shared.store.clone(),
+            kept,
+            firmware_time: known.and_then(|s| Duration::try_from_secs_f64(s).ok()),
+        })
+    }
+
+    fn start(&mut self, kind: Kind, context: RunContext, begin: Begin, ends: OwnEnds) {
+        let run = context.run;
+        let commands = ends.live.commands.clone();
+        self.shared.runs.insert(run, ends.live.clone());
         let (phase_in, phase) = watch::channel(Phase::Setup);
         let permits = Arc::clone(&self.shared.quick_checks);
         self.running.spawn(async move {
             // Closed never; if it were, quick checks would run unbounded rather than not at all.
             let _permit = if kind == Kind::QuickCheck { permits.acquire_owned().await.ok() } else { None };
-            Some(
-                drive(context, job, learned, Wires { from, client, commands: orders, phase: phase_in }).await,
-            )
+            Some(drive(context, begin, ends, phase_in).await)
         });
-        self.activity = Some(Activity { kind, commands, phase });
+        self.activity = Some(Activity { kind, run, commands, phase });
     }
 
     async fn run_ended(&mut self, report: Option<RunReport>) {
         let Some(activity) = self.activity.take() else { return };
+        self.shared.runs.remove(activity.run);
         let Some(report) = report else {
             self.memory.borked = Some("a run on it ended by a bug of the gateway: see its log".to_owned());
             if let Some((pdu, port)) = self.power() {
@@ -322,9 +380,15 @@ impl DutTask {
             }
             return;
         };
+        self.count(activity.kind, report).await;
+    }
+
+    /// What the end of a run means for its machine. A run counts once, also if the gateway died in between.
+    async fn count(&mut self, kind: Kind, report: RunReport) {
+        self.settled = self.settled.max(report.run);
         let status = report.outcome.status;
         let passed = status == JobStatus::Pass;
-        match activity.kind {
+        match kind {
             Kind::Job => {}
             Kind::Registration => {
                 if !passed {
@@ -353,7 +417,7 @@ impl DutTask {
             }
         }
         // In a training or a quick check it is a failure like others, and counted above.
-        if activity.kind == Kind::Job
+        if kind == Kind::Job
             && let Some(line) = report.unfit
         {
             self.leave_service(&format!("its console said that it is unfit: {}", line.trim_end())).await;
@@ -406,9 +470,17 @@ impl DutTask {
             let _ = reply.send(Err(start));
             return;
         }
-        let JobStart { run, job, variables, from, client } = *start;
+        let Some(context) =
+            self.context(start.run, Kind::Job, Arc::clone(&start.variables), start.kept.clone())
+        else {
+            let _ = reply.send(Err(start));
+            return;
+        };
+        let JobStart { run, job, from, ends, creation, stored, .. } = *start;
         self.emit("run", format!("job {run} starts on {}", self.full_name));
-        self.start(Kind::Job, run, (job, variables), from, Some(client));
+        self.start(Kind::Job, context, Begin::New { job, from, creation, stored: Some(stored) }, ends);
+        // Before the answer: whoever gets it must not find the machine free.
+        self.show();
         let _ = reply.send(Ok(()));
     }
 

@@ -15,9 +15,10 @@ use farmgate_protocol::{
     pdu::Pdu,
 };
 use farmgate_salad::{ConsoleOffset, Salad};
+use farmgate_store::{Store, StoreError};
 use serde_json::{Map, Value};
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{Notify, Semaphore, mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -26,12 +27,16 @@ use crate::{
     artifacts::ArtifactCache,
     boot_table::{BootTable, Known},
     config::ExecutorConfig,
+    dispatch::{self, Ask, Dispatcher},
     dut::{DutHandle, Intent, Shared, spawn},
+    dut_table::DutTable,
     error::ExecutorError,
+    estate::Estate,
     events::EventLog,
     matching::nearest,
     pdus::Pdus,
     registration::{Caller, RegistrationReply, patch, plan},
+    runs::Runs,
 };
 
 /// Quick checks that run at once.
@@ -49,6 +54,10 @@ pub struct Parts {
     pub boots: Arc<BootTable>,
     /// What happened.
     pub events: EventLog,
+    /// What must survive.
+    pub store: Store,
+    /// The gateway before died, and the host has not been restarted since.
+    pub after_crash: bool,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }
@@ -61,19 +70,32 @@ pub struct Executor {
 
 struct Inner {
     shared: Arc<Shared>,
-    duts: Mutex<BTreeMap<DutId, DutHandle>>,
     keeper: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
+/// Why the executor cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP client for artifacts cannot be made.
+    #[error("the HTTP client for artifacts cannot be made")]
+    Http(#[from] reqwest::Error),
+    /// What the gateway before left cannot be read.
+    #[error("what is stored of machines and runs cannot be read")]
+    Store(#[from] StoreError),
+}
+
 impl Executor {
-    /// Starts a task for each DUT of the farm file, and follows the file from then on.
+    /// Starts a task for each DUT of the farm file, goes on with the runs that were stored, and follows the file from
+    /// then on. When it returns, every machine that had a run boots what is that run's.
     ///
     /// # Errors
-    /// The HTTP client for artifacts cannot be made.
-    pub fn start(parts: Parts) -> Result<Self, reqwest::Error> {
-        let Parts { config, mars, salad, boots, events, shutdown } = parts;
+    /// See [`StartError`].
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let Parts { config, mars, salad, boots, events, store, after_crash, shutdown } = parts;
         let artifacts = Arc::new(ArtifactCache::new(config.artifact_cache.clone())?);
         let pdus = Arc::new(Pdus::new(config.vpdu_endpoint.clone(), events.clone()));
+        let estate = Estate::read(&store, after_crash).await?;
+        let (queue, asks) = Dispatcher::new();
         let shared = Arc::new(Shared {
             config,
             mars,
@@ -82,14 +104,19 @@ impl Executor {
             boots,
             artifacts,
             events,
+            store,
+            runs: Runs::default(),
+            duts: DutTable::default(),
+            queue,
+            freed: Notify::new(),
             quick_checks: Arc::new(Semaphore::new(QUICK_CHECKS)),
-            runs: std::sync::atomic::AtomicU64::new(0),
             shutdown,
         });
-        let inner = Arc::new(Inner { shared, duts: Mutex::new(BTreeMap::new()), keeper: Mutex::new(None) });
-        let keeper = tokio::spawn(keep_in_step(Arc::clone(&inner)));
-        *inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
-        Ok(Self { inner })
+        let (ready, is_ready) = oneshot::channel();
+        let keeper = tokio::spawn(keep_in_step(Arc::clone(&shared), estate, asks, ready));
+        // A keeper that ended at once has said why.
+        let _ = is_ready.await;
+        Ok(Self { inner: Arc::new(Inner { shared, keeper: Mutex::new(Some(keeper)) }) })
     }
 
     /// Waits until all DUT tasks have ended, after the shutdown was asked for.
@@ -107,15 +134,12 @@ impl Executor {
     }
 
     pub(crate) fn handle(&self, id: &DutId) -> Option<DutHandle> {
-        let duts = self.inner.duts.lock().unwrap_or_else(PoisonError::into_inner);
-        duts.get(id).filter(|handle| !handle.stop.is_cancelled()).cloned()
+        self.inner.shared.duts.get(id)
     }
 
     /// All DUTs as they are now.
     pub fn duts(&self) -> Vec<Dut> {
-        let duts = self.inner.duts.lock().unwrap_or_else(PoisonError::into_inner);
-        let present = duts.values().filter(|handle| !handle.stop.is_cancelled());
-        present.map(|handle| handle.shown.borrow().clone()).collect()
+        self.inner.shared.duts.present().iter().map(|handle| handle.shown.borrow().clone()).collect()
     }
 
     /// A DUT by its id or full name.
@@ -359,33 +383,47 @@ pub struct PortChange {
     pub min_off_time: Option<Duration>,
 }
 
-/// Follows the farm file: PDUs, boot table, and a task per DUT.
-async fn keep_in_step(inner: Arc<Inner>) {
-    let mut farm = inner.shared.mars.farm();
+/// Follows the farm file: PDUs, boot table, and a task per DUT. Keeps the queue too.
+async fn keep_in_step(
+    shared: Arc<Shared>,
+    mut estate: Estate,
+    asks: mpsc::Receiver<Ask>,
+    ready: oneshot::Sender<()>,
+) {
+    let mut farm = shared.mars.farm();
     let mut tasks = JoinSet::new();
+    let queue = tokio::spawn(dispatch::run(Arc::clone(&shared), asks));
+    let first = farm.borrow_and_update().clone();
+    apply(&shared, &mut tasks, &first, &mut estate).await;
+    estate.hand_over(&shared).await;
+    // Nobody waits where the start was given up.
+    let _ = ready.send(());
     loop {
-        let now = farm.borrow_and_update().clone();
-        apply(&inner, &mut tasks, &now).await;
         tokio::select! {
-            () = inner.shared.shutdown.cancelled() => break,
+            () = shared.shutdown.cancelled() => break,
             changed = farm.changed() => if changed.is_err() { break },
             Some(ended) = tasks.join_next() => if let Err(error) = ended {
                 tracing::error!(%error, "the task of a DUT ended by a bug");
             },
         }
+        let now = farm.borrow_and_update().clone();
+        apply(&shared, &mut tasks, &now, &mut estate).await;
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "the task of a DUT ended by a bug");
         }
     }
+    if let Err(error) = queue.await {
+        tracing::error!(%error, "the queue ended by a bug");
+    }
     // Only now: every run that ended has switched its port off.
-    inner.shared.pdus.stop();
+    shared.pdus.stop();
 }
 
-async fn apply(inner: &Arc<Inner>, tasks: &mut JoinSet<()>, farm: &Farm) {
-    inner.shared.pdus.apply(farm);
-    let names = full_names(&inner.shared.config.farm_name, farm);
+async fn apply(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, farm: &Farm, estate: &mut Estate) {
+    shared.pdus.apply(farm);
+    let names = full_names(&shared.config.farm_name, farm);
     let machines = farm.duts.iter().filter_map(|(id, entry)| {
         let host_name = names.get(id).cloned().unwrap_or_default();
         Some(Known { mac: entry.mac_address?, dut: Some(id.clone()), address: entry.ip_address, host_name })
@@ -393,10 +431,10 @@ async fn apply(inner: &Arc<Inner>, tasks: &mut JoinSet<()>, farm: &Farm) {
     let pdus = farm.pdus.iter().filter_map(|(name, pdu)| {
         Some(Known { mac: pdu.mac_address?, dut: None, address: pdu.address(), host_name: name.clone() })
     });
-    inner.shared.boots.set_known(machines.chain(pdus).collect());
+    shared.boots.set_known(machines.chain(pdus).collect());
     let mut changed = Vec::new();
     {
-        let mut duts = inner.duts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut duts = shared.duts.lock();
         duts.retain(|id, handle| {
             if !farm.duts.contains_key(id) {
                 handle.stop.cancel();
@@ -413,7 +451,8 @@ async fn apply(inner: &Arc<Inner>, tasks: &mut JoinSet<()>, farm: &Farm) {
                 Some(handle) => changed.push((handle.clone(), Intent::Entry { entry, full_name })),
                 // New, or its task ended by a bug.
                 None => {
-                    let handle = spawn(tasks, Arc::clone(&inner.shared), id.clone(), entry, full_name);
+                    let inherited = estate.of(id);
+                    let handle = spawn(tasks, Arc::clone(shared), id.clone(), entry, full_name, inherited);
                     duts.insert(id.clone(), handle);
                 }
             }

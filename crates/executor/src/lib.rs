@@ -1,7 +1,7 @@
 //! The heart of the gateway: the life of each DUT, the jobs that run on them, and their qualification.
 //!
-//! A job goes one way: submission ([`submit`]) → a DUT's task ([`dut`]) → a run ([`run`]) → its verdict. Decisions are
-//! pure ([`life`], [`training`], and `JobRun` of `farmgate-job`); the tasks here carry them out with the handles of
+//! A job goes one way: submission ([`submit`]) → the queue ([`dispatch`]) → a DUT's task ([`dut`]) → a run ([`run`]) →
+//! its verdict. Decisions are pure ([`life`], [`queue`], [`training`], and `JobRun` of `farmgate-job`); the tasks here carry them out with the handles of
 //! `pdu`, `salad` and `boots`, none of which knows what a job is. Everybody outside asks through [`Executor`].
 
 mod artifacts;
@@ -9,26 +9,34 @@ mod boot_table;
 mod client;
 mod config;
 mod defaults;
+mod dispatch;
 mod dut;
+mod dut_table;
 mod error;
+mod estate;
 mod events;
 mod executor;
 mod hardware;
+mod history;
 mod life;
 mod matching;
 mod pdus;
+mod queue;
 mod registration;
 mod run;
+mod runs;
+pub mod secret;
 mod submit;
 mod training;
 
 pub use boot_table::BootTable;
-pub use client::{ClientItem, ClientLink, serve_client};
+pub use client::{ClientLink, Since, serve_client};
 pub use config::{BuiltinJob, ExecutorConfig};
 pub use defaults::{BootDefault, Defaults};
 pub use error::ExecutorError;
 pub use events::EventLog;
-pub use executor::{Executor, Parts, PortChange};
+pub use executor::{Executor, Parts, PortChange, StartError};
+pub use history::{AttachError, ConsoleRange};
 pub use pdus::Pdus;
 pub use registration::{Caller, RegistrationReply};
 pub use submit::{Accepted, Submission, SubmitError};

@@ -19,6 +19,17 @@ pub fn tags_of(dut: &Dut, farm: &str) -> BTreeSet<String> {
     dut.tags.iter().chain(&dut.manual_tags).cloned().chain([format!("farm:{farm}")]).collect()
 }
 
+/// Whether a DUT is what a target asks for, busy or not.
+pub fn satisfies(dut: &Dut, target: &Target, farm: &str) -> bool {
+    let named = target.id.as_ref().is_none_or(|id| dut.id.as_str() == id || &dut.full_name == id);
+    let has = |tag: &String| {
+        dut.tags.contains(tag)
+            || dut.manual_tags.contains(tag)
+            || tag.strip_prefix("farm:").is_some_and(|name| name == farm)
+    };
+    named && target.tags.iter().all(has)
+}
+
 /// The DUTs that satisfy a target, busy or not.
 pub fn candidates<'a>(duts: &'a [Dut], target: &Target, farm: &str) -> Result<Vec<&'a Dut>, NoMatch> {
     if let Some(id) = &target.id {
@@ -43,8 +54,7 @@ pub fn candidates<'a>(duts: &'a [Dut], target: &Target, farm: &str) -> Result<Ve
         }
         return Ok(named);
     }
-    let found: Vec<&Dut> =
-        duts.iter().filter(|d| target.tags.iter().all(|t| tags_of(d, farm).contains(t))).collect();
+    let found: Vec<&Dut> = duts.iter().filter(|d| satisfies(d, target, farm)).collect();
     if found.is_empty() { Err(NoMatch::Tags(no_tags(duts, &target.tags, farm))) } else { Ok(found) }
 }
 

@@ -1,8 +1,14 @@
 //! Drives one `JobRun`: feeds it what happens (power, boot, console, timers, the client) and carries out what it
-//! says. All decisions are the state machine's; this is its edge.
+//! says. All decisions are the state machine's; this is its edge. Each step is stored before it is acted on
+//! ([`journal`]), so that a gateway that was killed goes on with the run where it stood.
 
 mod boundary;
+pub(crate) mod checkpoint;
+mod journal;
+mod power;
 mod prepare;
+
+pub(crate) use journal::{control_from_json, control_to_json};
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -10,28 +16,32 @@ use farmgate_boots::Sighting;
 use farmgate_job::{
     Action, BootKind, Cause, Event, Job, JobRun, Outcome, Phase, RunSpec, TimerId, Variables,
 };
-use farmgate_pdu::{PduHandle, PowerError};
+use farmgate_pdu::PduHandle;
 use farmgate_protocol::{
     DutId, JobStatus, MacAddress, PortId, Timestamp,
     console::{Control, Severity, Tag},
 };
 use farmgate_salad::{Chunk, ConsoleOffset, Salad};
+use farmgate_store::{Change, Kept, Store, StoreError};
 use serde_json::{Map, Value};
 use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
 use self::{
-    boundary::{Boot, PowerStage, may_be_on_from},
+    boundary::{Boot, PowerStage},
+    checkpoint::Checkpoint,
+    journal::Journal,
+    power::{Power, PowerNews},
     prepare::{Plans, Prepared, prepare},
 };
 use crate::{
     artifacts::ArtifactCache,
     boot_table::{BootTable, describe},
-    client::{ClientItem, Console, News, RunClient},
+    client::Console,
     events::EventLog,
+    runs::{OwnEnds, log::ConsolePlace},
 };
 
 /// What a run uses of its DUT and of the gateway.
@@ -50,6 +60,11 @@ pub(crate) struct RunContext {
     /// What the job was rendered with; its `data` artifacts are templates too.
     pub variables: Arc<Variables>,
     pub events: EventLog,
+    pub store: Store,
+    /// What stays of the submission when the run has ended: no secrets.
+    pub kept: Kept,
+    /// How long the machine's firmware takes, where that was learned.
+    pub firmware_time: Option<Duration>,
 }
 
 /// What others may ask of a run.
@@ -62,21 +77,31 @@ pub(crate) enum Command {
     },
 }
 
-/// What joins a run with others while it lasts.
-pub(crate) struct Wires {
-    /// Where its console begins.
-    pub from: ConsoleOffset,
-    /// Who waits for it.
-    pub client: Option<RunClient>,
-    /// What others ask of it.
-    pub commands: mpsc::Receiver<Command>,
-    /// Where it tells its phase.
-    pub phase: watch::Sender<Phase>,
+/// How a run comes to its edge.
+pub(crate) enum Begin {
+    /// It has just got its machine.
+    New {
+        job: Box<Job>,
+        /// Where its console begins.
+        from: ConsoleOffset,
+        /// What makes it known to the store; committed with its first step.
+        creation: Vec<Change>,
+        /// Told when it is stored.
+        stored: Option<oneshot::Sender<Result<(), StoreError>>>,
+    },
+    /// A gateway that died had it.
+    Again {
+        checkpoint: Box<Checkpoint>,
+        from: ConsoleOffset,
+        /// The console up to here is in the checkpoint.
+        fed: ConsoleOffset,
+    },
 }
 
 /// How it went.
 #[derive(Debug)]
 pub(crate) struct RunReport {
+    pub run: u64,
     pub outcome: Outcome,
     /// The line by which the machine said that it is unfit for service.
     pub unfit: Option<String>,
@@ -87,59 +112,47 @@ pub(crate) struct RunReport {
     pub elapsed: Duration,
 }
 
+/// A preparation that takes no longer is stored together with the run itself: one wait for the disk less.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// How long a boot that was being served when the gateway died may show nothing, where no firmware time is learned.
+const LOST_AFTER: Duration = Duration::from_secs(60);
+
 /// Runs a job on a DUT to its verdict. The port is OFF when it returns, or the report says why it is not.
 pub(crate) async fn drive(
     context: RunContext,
-    job: Job,
-    learned_firmware_time: Option<Duration>,
-    wires: Wires,
+    begin: Begin,
+    ends: OwnEnds,
+    phase: watch::Sender<Phase>,
 ) -> RunReport {
-    let Wires { from, client, mut commands, phase } = wires;
     let run = context.run;
     let started = Instant::now();
-    let mut sightings = context.boots.begin(context.mac, run);
+    let sightings = context.boots.begin(context.mac, run);
     let _plan = PlanGuard { boots: Arc::clone(&context.boots), mac: context.mac, run };
-    let spec = RunSpec { job: job.clone(), firmware_boot_time: learned_firmware_time };
-    let (machine, actions) = JobRun::new(spec, Timestamp::now());
-    let mut edge = Edge {
-        console: Console::new(context.salad.clone(), context.dut.to_string(), from),
-        machine,
-        job,
-        run,
-        plans: None,
-        preparing: None,
-        power: JoinSet::new(),
-        power_news: mpsc::channel(4),
-        power_stage: PowerStage::Off,
-        held: Vec::new(),
-        timers: Vec::new(),
-        client,
-        phase,
-        unfit: None,
-        on_since: None,
-        firmware: None,
-        context,
+    // A receiver is read only here; the run is told to go by the guard that the DUT's task holds.
+    let _ = ends.dut.send(Some(context.dut.clone()));
+    let (mut edge, from) = match begin {
+        Begin::New { job, from, creation, stored } => {
+            let machine = context.dut.to_string();
+            ends.live.log.set_console(ConsolePlace { machine, from });
+            let spec = RunSpec { job: *job, firmware_boot_time: context.firmware_time };
+            let (machine, actions) = JobRun::new(spec, Timestamp::now());
+            let mut edge = Edge::new(context, machine, from, ends, sightings, phase);
+            edge.journal.begin(creation, stored);
+            edge.settle(actions, false).await;
+            edge.prepare_at_once().await;
+            (edge, from)
+        }
+        Begin::Again { checkpoint, from, fed } => {
+            let mut edge = Edge::new(context, checkpoint.machine.clone(), fed, ends, sightings, phase);
+            edge.take_up(*checkpoint).await;
+            (edge, from)
+        }
     };
-    edge.perform(actions);
     while edge.machine.outcome().is_none() {
-        edge.step(&mut sightings, &mut commands).await;
+        edge.step().await;
     }
-    let to = edge.console.at;
-    let outcome = edge.machine.outcome().cloned().unwrap_or_else(|| Outcome {
-        status: JobStatus::Unknown,
-        cause: Cause::Bug,
-        summary: "the run ended without a verdict".to_owned(),
-        attempts: Vec::new(),
-    });
-    edge.emit("run", format!("job {run} is over: {} ({})", outcome.status, outcome.summary));
-    edge.tell_end(outcome.status);
-    RunReport {
-        outcome,
-        unfit: edge.unfit,
-        firmware: edge.firmware,
-        console: from..to,
-        elapsed: started.elapsed(),
-    }
+    edge.report(from, started.elapsed())
 }
 
 /// Takes the run's boot plan away, however the run ends: a machine must not boot the files of a job that is over.
@@ -165,93 +178,160 @@ enum Held {
     Sighting(Sighting),
 }
 
-/// News of the power task.
-enum PowerNews {
-    /// And from when on it may be switched on.
-    SeenOff {
-        since: Timestamp,
-    },
-    SeenOn,
-    Final,
-    Failed {
-        message: String,
-        teardown: bool,
-    },
-}
-
 struct Edge {
     context: RunContext,
-    run: u64,
     machine: JobRun,
-    job: Job,
+    journal: Journal,
     console: Console,
     plans: Option<Plans>,
     preparing: Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>,
-    power: JoinSet<()>,
-    power_news: (mpsc::Sender<PowerNews>, mpsc::Receiver<PowerNews>),
+    power: Power,
     power_stage: PowerStage,
     held: Vec<Held>,
     timers: Vec<(TimerId, Instant)>,
-    client: Option<RunClient>,
+    ends: OwnEnds,
+    /// That the client is gone was said.
+    client_gone: bool,
+    sightings: mpsc::Receiver<Sighting>,
     phase: watch::Sender<Phase>,
     unfit: Option<String>,
     /// When ON was confirmed, until the firmware has asked to boot.
     on_since: Option<Timestamp>,
     firmware: Option<Duration>,
+    /// Everything that this boot fetches was served.
+    served: bool,
+    /// A boot that was being served when the gateway died counts as lost then.
+    lost_at: Option<Instant>,
 }
 
 impl Edge {
-    /// Waits for the next thing that happens and deals with it.
-    async fn step(
-        &mut self,
-        sightings: &mut mpsc::Receiver<Sighting>,
-        commands: &mut mpsc::Receiver<Command>,
-    ) {
-        let timer = self.timers.iter().map(|(_, at)| *at).min();
-        tokio::select! {
-            chunk = self.console.next(), if self.held.len() < HELD => self.console_said(chunk),
-            Some(sighting) = sightings.recv() => self.saw(sighting),
-            Some(news) = self.power_news.1.recv() => self.power_changed(news),
-            prepared = wait_for(&mut self.preparing) => self.prepared(prepared),
-            () = sleep_until(timer) => self.timer_fired(),
-            Some(Command::Cancel { by }) = commands.recv() => self.feed(Event::Cancel { by }),
-            typed = read_input(&mut self.client) => match typed {
-                Some(bytes) => self.typed(&bytes).await,
-                None => {
-                    self.client = None;
-                    self.feed(Event::ClientGone);
-                }
-            },
+    fn new(
+        context: RunContext,
+        machine: JobRun,
+        at: ConsoleOffset,
+        ends: OwnEnds,
+        sightings: mpsc::Receiver<Sighting>,
+        phase: watch::Sender<Phase>,
+    ) -> Self {
+        Self {
+            console: Console::new(context.salad.clone(), context.dut.to_string(), at),
+            journal: Journal::new(context.store.clone(), Arc::clone(&ends.live.log)),
+            machine,
+            plans: None,
+            preparing: None,
+            power: Power::new(),
+            power_stage: PowerStage::Off,
+            held: Vec::new(),
+            timers: Vec::new(),
+            ends,
+            client_gone: false,
+            sightings,
+            phase,
+            unfit: None,
+            on_since: None,
+            firmware: None,
+            served: false,
+            lost_at: None,
+            context,
         }
     }
 
-    fn feed(&mut self, event: Event<'_>) {
-        let actions = self.machine.on(event, Timestamp::now());
-        self.perform(actions);
+    /// Gives a preparation that has nothing to fetch the chance to be stored together with the run.
+    async fn prepare_at_once(&mut self) {
+        if let Ok(prepared) = tokio::time::timeout(AT_ONCE, wait_for(&mut self.preparing)).await {
+            self.prepared(prepared).await;
+        }
+        self.flush().await;
     }
 
+    /// Goes on where the gateway that died stood.
+    async fn take_up(&mut self, checkpoint: Checkpoint) {
+        let Checkpoint { machine: _, plans, power, on_since, firmware, unfit, served } = checkpoint;
+        self.plans = plans.map(Into::into);
+        (self.power_stage, self.on_since) = (power, on_since);
+        (self.firmware, self.unfit, self.served) = (firmware, unfit, served);
+        let phase = self.machine.phase();
+        if phase != Phase::Teardown {
+            let text = "The gateway was restarted; the job goes on";
+            let control = Control::info(Tag::Resumed, text).severity(Severity::Warn);
+            self.settle(vec![Action::Tell(control)], false).await;
+        }
+        if matches!(phase, Phase::Firmware | Phase::Booting) && !self.served {
+            let bears = self.context.firmware_time.map_or(LOST_AFTER, |t| t.max(Duration::from_secs(5)));
+            self.lost_at = Some(Instant::now() + bears);
+        }
+        if matches!(phase, Phase::Firmware | Phase::Booting | Phase::Session) {
+            self.power.expect_on(&self.context);
+        }
+        let actions = self.machine.resume();
+        self.perform(actions);
+        // What the machine said meanwhile comes before the timers that ran out meanwhile.
+        self.catch_up().await;
+    }
+
+    /// Waits for the next thing that happens and deals with it.
+    async fn step(&mut self) {
+        let timer = self.timers.iter().map(|(_, at)| *at).min();
+        let attendance = Arc::clone(&self.ends.live.attendance);
+        tokio::select! {
+            chunk = self.console.next(), if self.held.len() < HELD => self.console_said(chunk).await,
+            Some(sighting) = self.sightings.recv() => self.saw(sighting).await,
+            news = self.power.next() => self.power_changed(news).await,
+            prepared = wait_for(&mut self.preparing) => self.prepared(prepared).await,
+            () = sleep_until(timer) => self.timer_fired().await,
+            () = sleep_until(self.lost_at) => {
+                self.lost_at = None;
+                self.feed(Event::BootLost, Timestamp::now()).await;
+            }
+            Some(Command::Cancel { by }) = self.ends.commands.recv() => {
+                self.feed(Event::Cancel { by }, Timestamp::now()).await;
+            }
+            Some(bytes) = self.ends.input.recv() => self.typed(&bytes).await,
+            () = attendance.gone(), if !self.client_gone => {
+                self.client_gone = true;
+                self.feed(Event::ClientGone, Timestamp::now()).await;
+            }
+        }
+    }
+
+    async fn feed(&mut self, event: Event<'_>, at: Timestamp) {
+        // Bytes that decide nothing are read again after a restart.
+        let quiet = matches!(event, Event::Console { .. });
+        let actions = self.machine.on(event, at);
+        self.settle(actions, quiet).await;
+    }
+
+    /// Carries out what needs no waiting.
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Prepare { .. } => {
-                    let (context, job) = (self.context.clone(), self.job.clone());
+                    let (context, job) = (self.context.clone(), self.machine.spec().job.clone());
                     self.preparing = Some(Box::pin(async move { prepare(&context, &job).await }));
                 }
                 Action::SetBootPlan { boot } => self.set_plan(boot),
-                Action::PowerCycle => self.power_cycle(),
-                Action::PowerOff => self.power_off(),
+                Action::PowerCycle => {
+                    let was_off = matches!(self.power_stage, PowerStage::Starting { .. });
+                    if !was_off {
+                        self.held.clear();
+                    }
+                    (self.served, self.lost_at) = (false, None);
+                    self.power.cycle(&self.context, was_off);
+                }
+                Action::PowerOff => {
+                    self.held.clear();
+                    self.power.off(&self.context);
+                }
                 Action::ArmTimer { timer, at } => {
                     self.timers.retain(|(t, _)| *t != timer);
                     self.timers.push((timer, Instant::now() + at.since(Timestamp::now())));
                 }
                 Action::DisarmTimer { timer } => self.timers.retain(|(t, _)| *t != timer),
-                Action::Tell(control) => self.tell(control),
+                // Told when the step was stored.
+                Action::Tell(_) => {}
                 Action::UnfitForService { line } => {
-                    self.emit(
-                        "unfit",
-                        format!("the machine says that it is unfit for service: {}", line.trim_end()),
-                    );
-                    self.unfit = Some(line);
+                    let text = format!("the machine says that it is unfit for service: {}", line.trim_end());
+                    self.emit("unfit", text);
                 }
                 Action::Finish(_) => self.timers.clear(), // the verdict is read from the machine
             }
@@ -265,28 +345,9 @@ impl Edge {
         });
     }
 
-    fn tell(&mut self, control: Control) {
-        let mut details = control.metadata.clone();
-        details.insert("tag".to_owned(), Value::from(control.tag as u16));
-        details.insert("run".to_owned(), Value::from(self.run));
-        self.context.events.emit(Some(&self.context.dut), "run", control.msg.trim_end(), details);
-        self.send(News::Control(control));
-    }
-
-    fn tell_end(&mut self, status: JobStatus) {
-        self.send(News::End { status });
-    }
-
-    fn send(&mut self, news: News) {
-        if let Some(client) = &self.client {
-            // A client that is gone is noticed by its input; its messages are dropped.
-            let _ = client.items.send(ClientItem { at: self.console.at, date: Timestamp::now(), news });
-        }
-    }
-
     fn emit(&self, kind: &str, text: String) {
         let mut details = Map::new();
-        details.insert("run".to_owned(), Value::from(self.run));
+        details.insert("run".to_owned(), Value::from(self.context.run));
         self.context.events.emit(Some(&self.context.dut), kind, text, details);
     }
 
@@ -295,33 +356,43 @@ impl Edge {
             BootKind::Start => plans.start.clone(),
             BootKind::Continue => plans.next.clone(),
         });
-        self.context.boots.set_plan(self.context.mac, self.run, plan);
+        self.context.boots.set_plan(self.context.mac, self.context.run, plan);
     }
 
-    fn prepared(&mut self, prepared: Prepared) {
+    async fn prepared(&mut self, prepared: Prepared) {
         self.preparing = None;
-        match prepared {
+        let event = match prepared {
             Ok((plans, warnings)) => {
                 self.plans = Some(plans);
-                for warning in warnings {
-                    self.tell(Control::info(Tag::None, warning).severity(Severity::Warn));
+                let warn = |text| Action::Tell(Control::info(Tag::None, text).severity(Severity::Warn));
+                let told: Vec<Action> = warnings.into_iter().map(warn).collect();
+                if !told.is_empty() {
+                    self.settle(told, false).await;
                 }
-                self.feed(Event::SetupDone);
+                Event::SetupDone
             }
-            Err((cause, message)) => self.feed(Event::SetupFailed { cause, message }),
-        }
+            Err((cause, message)) => Event::SetupFailed { cause, message },
+        };
+        self.feed(event, Timestamp::now()).await;
     }
 
-    fn console_said(&mut self, chunk: Chunk) {
-        match self.power_stage.belongs(Timestamp::from_micros(chunk.time.0)) {
-            Boot::Present => self.feed(Event::Console { bytes: &chunk.bytes }),
+    async fn console_said(&mut self, chunk: Chunk) {
+        let time = Timestamp::from_micros(chunk.time.0);
+        match self.power_stage.belongs(time) {
+            Boot::Present => {
+                if chunk.bytes.contains(&b'\n') && self.machine.phase() == Phase::Session {
+                    self.lost_at = None;
+                }
+                // At its own time: bytes that are read late, or again after a restart, decide as they would have.
+                self.feed(Event::Console { bytes: &chunk.bytes }, time).await;
+            }
             Boot::Starting => self.held.push(Held::Console(chunk)),
             // Shown to the client, but it says nothing about this boot.
             Boot::Before => {}
         }
     }
 
-    fn saw(&mut self, sighting: Sighting) {
+    async fn saw(&mut self, sighting: Sighting) {
         match self.power_stage.belongs(sighting.time) {
             Boot::Present => {
                 let stage = describe(&sighting.stage).0;
@@ -331,7 +402,9 @@ impl Edge {
                     if let Some(on) = self.on_since.take() {
                         self.firmware = self.firmware.max(Some(sighting.time.since(on)));
                     }
-                    self.feed(Event::BootStage { stage: stage.to_owned() });
+                    self.lost_at = None;
+                    self.served |= stage == self.last_stage();
+                    self.feed(Event::BootStage { stage: stage.to_owned() }, sighting.time).await;
                 }
             }
             Boot::Starting if self.held.len() < HELD => {
@@ -341,80 +414,57 @@ impl Edge {
         }
     }
 
-    fn power_changed(&mut self, news: PowerNews) {
+    /// The stage after which the machine needs nothing more of BOOTS.
+    fn last_stage(&self) -> &'static str {
+        let own = self.plans.as_ref().and_then(|plans| match self.machine.boot_kind() {
+            BootKind::Start => plans.start.initrds.as_ref(),
+            BootKind::Continue => plans.next.initrds.as_ref(),
+        });
+        let has_initrd =
+            own.map_or_else(|| self.context.boots.defaults().has_initrd(), |all| !all.is_empty());
+        if has_initrd { "initrd-done" } else { "kernel-done" }
+    }
+
+    async fn power_changed(&mut self, news: PowerNews) {
+        let now = Timestamp::now();
         match news {
             PowerNews::SeenOff { since } => {
                 self.power_stage = PowerStage::Starting { since };
-                self.feed(Event::PowerOff);
+                self.feed(Event::PowerOff, now).await;
             }
             PowerNews::SeenOn => {
                 if let PowerStage::Starting { since } = self.power_stage {
                     self.power_stage = PowerStage::On { since };
                 }
-                self.on_since = Some(Timestamp::now());
-                self.feed(Event::PowerOn);
+                self.on_since = Some(now);
+                self.feed(Event::PowerOn, now).await;
                 for held in std::mem::take(&mut self.held) {
                     match held {
-                        Held::Console(chunk) => self.console_said(chunk),
-                        Held::Sighting(sighting) => self.saw(sighting),
+                        Held::Console(chunk) => self.console_said(chunk).await,
+                        Held::Sighting(sighting) => self.saw(sighting).await,
                     }
                 }
             }
             PowerNews::Final => {
                 self.power_stage = PowerStage::Off;
-                self.feed(Event::TeardownDone);
+                self.feed(Event::TeardownDone, now).await;
             }
-            PowerNews::Failed { message, teardown: true } => self.feed(Event::TeardownFailed { message }),
-            PowerNews::Failed { message, teardown: false } => self.feed(Event::PowerFailed { message }),
+            PowerNews::Failed { message, teardown: true } => {
+                self.feed(Event::TeardownFailed { message }, now).await;
+            }
+            PowerNews::Failed { message, teardown: false } => {
+                self.feed(Event::PowerFailed { message }, now).await;
+            }
+            PowerNews::Trouble { message } => {
+                let control = Control::info(Tag::None, message).severity(Severity::Warn);
+                self.settle(vec![Action::Tell(control)], true).await;
+            }
         }
     }
 
-    fn power_cycle(&mut self) {
-        self.replace_power_task();
-        let (RunContext { pdu, port, min_off, .. }, news) = (self.context.clone(), self.power_news.0.clone());
-        self.power.spawn(async move {
-            let result = async {
-                let before = pdu.snapshot().borrow().pdu.ports.get(port.as_str()).cloned();
-                pdu.off(&port).await?;
-                let since = may_be_on_from(before.as_ref(), min_off, Timestamp::now());
-                // The run may have ended: then nobody listens.
-                let _ = news.send(PowerNews::SeenOff { since }).await;
-                pdu.on(&port, min_off).await
-            };
-            let told = match result.await {
-                Ok(()) => PowerNews::SeenOn,
-                Err(error) => {
-                    PowerNews::Failed { message: power_message(&pdu, &port, &error), teardown: false }
-                }
-            };
-            let _ = news.send(told).await;
-        });
-    }
-
-    fn power_off(&mut self) {
-        self.replace_power_task();
-        let (RunContext { pdu, port, .. }, news) = (self.context.clone(), self.power_news.0.clone());
-        self.power.spawn(async move {
-            let told = match pdu.off(&port).await {
-                Ok(()) => PowerNews::Final,
-                Err(error) => {
-                    PowerNews::Failed { message: power_message(&pdu, &port, &error), teardown: true }
-                }
-            };
-            // The run may have ended: then nobody listens.
-            let _ = news.send(told).await;
-        });
-    }
-
-    /// Ends what the power task was doing, and forgets what it still had to say.
-    fn replace_power_task(&mut self) {
-        self.power = JoinSet::new();
-        self.power_news = mpsc::channel(4);
-        self.power_stage = PowerStage::Off;
-        self.held.clear();
-    }
-
-    fn timer_fired(&mut self) {
+    async fn timer_fired(&mut self) {
+        // What the machine said before is counted before, also where it is read late.
+        self.catch_up().await;
         let now = Instant::now();
         let due: Vec<TimerId> =
             self.timers.iter().filter(|(_, at)| *at <= now).map(|(t, _)| t.clone()).collect();
@@ -422,8 +472,26 @@ impl Edge {
             // Dealing with one may have disarmed or re-armed the next.
             if self.timers.iter().any(|(t, at)| *t == timer && *at <= now) {
                 self.timers.retain(|(t, _)| *t != timer);
-                self.feed(Event::Timer { timer });
+                self.feed(Event::Timer { timer }, Timestamp::now()).await;
             }
+        }
+    }
+
+    /// Reads what is in the console's record by now.
+    async fn catch_up(&mut self) {
+        let end = match self.context.salad.end(self.context.dut.as_str()).await {
+            Ok(end) => end,
+            Err(error) => {
+                tracing::warn!(dut = %self.context.dut, %error, "the console cannot be read up to now");
+                return;
+            }
+        };
+        while self.console.at < end && self.held.len() < HELD && self.machine.outcome().is_none() {
+            // The bytes are in the record already; the bound is for a SALAD that goes away in between.
+            let Ok(chunk) = tokio::time::timeout(Duration::from_secs(5), self.console.next()).await else {
+                return;
+            };
+            self.console_said(chunk).await;
         }
     }
 
@@ -437,20 +505,19 @@ impl Edge {
             }
         }
     }
-}
 
-fn power_message(pdu: &PduHandle, port: &PortId, error: &PowerError) -> String {
-    format!("PDU {} port {port}: {}", pdu.name(), with_causes(error))
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+    fn report(self, from: ConsoleOffset, elapsed: Duration) -> RunReport {
+        let run = self.context.run;
+        let outcome = self.machine.outcome().cloned().unwrap_or_else(|| Outcome {
+            status: JobStatus::Unknown,
+            cause: Cause::Bug,
+            summary: "the run ended without a verdict".to_owned(),
+            attempts: Vec::new(),
+        });
+        self.emit("run", format!("job {run} is over: {} ({})", outcome.status, outcome.summary));
+        let console = from..self.console.at;
+        RunReport { run, outcome, unfit: self.unfit, firmware: self.firmware, console, elapsed }
     }
-    text
 }
 
 async fn wait_for(preparing: &mut Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>) -> Prepared {
@@ -463,13 +530,6 @@ async fn wait_for(preparing: &mut Option<Pin<Box<dyn Future<Output = Prepared> +
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn read_input(client: &mut Option<RunClient>) -> Option<Vec<u8>> {
-    match client {
-        Some(client) => client.input.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use farmgate_job::{JobError, Source, Target, Variables};
-use farmgate_protocol::{
-    DutId,
-    dut::{Dut, DutState},
-    submit::Metadata,
-};
+use farmgate_protocol::{DutId, Timestamp, dut::Dut, submit::Metadata};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
-    client::{ClientLink, link},
-    dut::{Intent, JobStart},
+    client::ClientLink,
+    config::ExecutorConfig,
+    dispatch::{Ask, Pending, Reply},
     executor::Executor,
     matching::{NoMatch, candidates},
+    runs::{
+        OwnEnds,
+        attendance::{Attendance, Policy},
+        log::RunLog,
+    },
+    secret::{hash_secret, new_secret},
 };
 
 /// A job as it arrives.
@@ -27,6 +30,10 @@ pub struct Submission {
     pub name: String,
     /// The job's text.
     pub text: String,
+    /// Who submits it: a token's name, or where it comes from.
+    pub submitter: String,
+    /// Its client can come back to its stream.
+    pub resumable: bool,
 }
 
 /// Why a job is not accepted; each has its HTTP status.
@@ -65,81 +72,109 @@ impl SubmitError {
     }
 }
 
-/// An accepted job: it runs.
+/// An accepted job: it runs, or waits for a machine.
 #[derive(Debug)]
 pub struct Accepted {
     /// Its number.
     pub run: u64,
-    /// Where it runs.
-    pub dut: DutId,
-    /// The client's end of it. Dropping it cancels the job.
+    /// Where it runs; none while it waits.
+    pub dut: Option<DutId>,
+    /// The client's end of it. Dropping it tells the run that the client is gone.
     pub client: ClientLink,
+    /// With this its client can come back.
+    pub token: Option<String>,
+}
+
+impl Submission {
+    /// What the template sees: the machine, the farm's settings, the submitter's environment.
+    pub(crate) fn variables(&self, config: &ExecutorConfig, dut: Option<&Dut>) -> Variables {
+        let mut variables = dut.map_or_else(Variables::default, |d| Variables::for_dut(d, &config.farm_name));
+        for (name, value) in &config.job_variables {
+            variables = variables.set(name, value.clone());
+        }
+        let environ = self.metadata.environ.clone().unwrap_or_default();
+        variables.set("environ", Value::from_iter(environ))
+    }
 }
 
 impl Executor {
-    /// Checks a job, finds a free DUT for it and starts it there.
+    /// Checks a job, and gives it to a machine; or, if none is free and the client waits, to the queue.
     ///
     /// # Errors
     /// [`SubmitError`] says which part of it did not go.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, SubmitError> {
+        let shared = self.shared();
         let source = Source { name: &submission.name, text: &submission.text };
         let target = self.target(&submission, &source)?;
         let duts = self.duts();
-        let farm = &self.shared().config.farm_name;
+        let farm = &shared.config.farm_name;
         let matching = candidates(&duts, &target, farm).map_err(|e| match e {
             NoMatch::UnknownId(text) => SubmitError::UnknownDut(text),
             NoMatch::Tags(text) => SubmitError::NoSuchTags(text),
         })?;
-        // Check the job against a DUT before anything else: a wrong job is wrong even while all are busy.
-        let mut idle = Vec::new();
-        for (index, dut) in matching.iter().enumerate() {
-            if index == 0 || dut.state == DutState::Idle {
-                let variables = self.variables(&submission, dut);
-                let job = self.shared().config.resolve(&source, &variables).map_err(Box::new)?;
-                if job.target.is_none() && submission.metadata.target.is_none() {
-                    return Err(SubmitError::BadRequest("the job names no target".to_owned()));
-                }
-                if let Some(deadline) = job.deadline
-                    && deadline < farmgate_protocol::Timestamp::now()
-                {
-                    return Err(SubmitError::BadRequest(format!(
-                        "the job's deadline, {deadline}, has passed"
-                    )));
-                }
-                if dut.state == DutState::Idle {
-                    idle.push((dut.id.clone(), job, Arc::new(variables)));
-                }
-            }
-        }
-        for (id, job, variables) in idle {
-            if let Some(accepted) = self.start_on(id, job, variables).await? {
-                return Ok(accepted);
-            }
-        }
-        Err(SubmitError::Busy(busy_text(&matching)))
+        let deadline = self.check(&submission, &source, matching.first().copied())?;
+        let busy = busy_text(&matching);
+        let metadata = &submission.metadata;
+        let wait = metadata.wait.unwrap_or_default();
+        let name = metadata.job_cookie.clone().or_else(|| metadata.job_id.clone());
+        let (reply, answer) = oneshot::channel();
+        let pending = Box::new(self.pending(submission, target, deadline, reply));
+        shared.queue.ask(Ask::Submit { pending, wait, name, busy }).await;
+        answer.await.map_err(|_| SubmitError::Unavailable("the gateway is stopping".to_owned()))?
     }
 
-    async fn start_on(
+    /// Checks the job against one machine before anything else: a wrong job is wrong even while all are busy. What
+    /// depends on the machine is checked again when it has its own.
+    fn check(
         &self,
-        id: DutId,
-        job: farmgate_job::Job,
-        variables: Arc<Variables>,
-    ) -> Result<Option<Accepted>, SubmitError> {
-        let Some(handle) = self.handle(&id) else { return Ok(None) };
-        let shared = self.shared();
-        let from = shared.salad.end(id.as_str()).await.map_err(|e| {
-            SubmitError::Unavailable(format!("the console service (SALAD) does not answer: {e}"))
-        })?;
-        let run = shared.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        let (client, run_client) = link(run, id.to_string(), from);
-        let start = Box::new(JobStart { run, job, variables, from, client: run_client });
-        let (reply, answer) = oneshot::channel();
-        if handle.intents.send(Intent::Start(start, reply)).await.is_err() {
+        submission: &Submission,
+        source: &Source<'_>,
+        dut: Option<&Dut>,
+    ) -> Result<Option<Timestamp>, SubmitError> {
+        let config = &self.shared().config;
+        let job = config.resolve(source, &submission.variables(config, dut)).map_err(Box::new)?;
+        if job.target.is_none() && submission.metadata.target.is_none() {
+            return Err(SubmitError::BadRequest("the job names no target".to_owned()));
+        }
+        if submission.metadata.ignore_deadline.unwrap_or_default() {
             return Ok(None);
         }
-        match answer.await {
-            Ok(Ok(())) => Ok(Some(Accepted { run, dut: id, client })),
-            Ok(Err(_)) | Err(_) => Ok(None),
+        match job.deadline {
+            Some(deadline) if deadline < Timestamp::now() => Err(SubmitError::BadRequest(format!(
+                "the job's deadline, {deadline}, has passed; submit it with ignore_deadline to run it all the same"
+            ))),
+            deadline => Ok(deadline),
+        }
+    }
+
+    fn pending(
+        &self,
+        submission: Submission,
+        target: Target,
+        deadline: Option<Timestamp>,
+        reply: Reply,
+    ) -> Pending {
+        let number = self.shared().store.next_run();
+        let policy = match (submission.metadata.detach.unwrap_or_default(), submission.resumable) {
+            (true, _) => Policy::Detached,
+            (false, true) => Policy::Resumable,
+            (false, false) => Policy::Bound,
+        };
+        let token = if submission.resumable { new_secret().ok() } else { None };
+        let ends = OwnEnds::new(Arc::new(RunLog::new(number)), Arc::new(Attendance::new(policy)));
+        Pending {
+            number,
+            target,
+            priority: submission.metadata.priority.unwrap_or_default(),
+            since: Timestamp::now(),
+            deadline,
+            live: ends.live.clone(),
+            ends: Some(ends),
+            token_hash: token.as_deref().map(hash_secret),
+            token,
+            stored: false,
+            reply: Some(reply),
+            submission,
         }
     }
 
@@ -149,7 +184,7 @@ impl Executor {
         {
             return Ok(Target { id: target.id.clone(), tags: target.tags.clone().unwrap_or_default() });
         }
-        let variables = self.with_common(submission, Variables::default());
+        let variables = submission.variables(&self.shared().config, None);
         let target = farmgate_job::target_of(source, &variables).map_err(Box::new)?;
         target.ok_or_else(|| {
             SubmitError::BadRequest(
@@ -157,18 +192,6 @@ impl Executor {
                     .to_owned(),
             )
         })
-    }
-
-    fn variables(&self, submission: &Submission, dut: &Dut) -> Variables {
-        self.with_common(submission, Variables::for_dut(dut, &self.shared().config.farm_name))
-    }
-
-    fn with_common(&self, submission: &Submission, mut variables: Variables) -> Variables {
-        for (name, value) in &self.shared().config.job_variables {
-            variables = variables.set(name, value.clone());
-        }
-        let environ = submission.metadata.environ.clone().unwrap_or_default();
-        variables.set("environ", Value::from_iter(environ))
     }
 }
 

@@ -7,9 +7,10 @@ use farmgate_protocol::{
     JobStatus,
     dut::{Training, TrainingLoop, TrainingState},
 };
+use serde::{Deserialize, Serialize};
 
 /// How strict it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Drill {
     /// Boots in a training.
     pub boots: u32,
@@ -34,8 +35,8 @@ pub enum Step {
     Failed,
 }
 
-/// One training of one machine.
-#[derive(Debug, Clone)]
+/// One training of one machine. It can be stored and gone on with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
     drill: Drill,
     registered: bool,

@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod jobs;
 mod pdus;
+mod runs;
 mod state;
 
 use axum::{
@@ -34,7 +35,12 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/pdus", get(pdus::list))
         .route("/api/v1/pdu/{name}", get(pdus::show))
         .route("/api/v1/pdu/{name}/port/{port}", get(pdus::port).patch(pdus::switch))
-        .route("/api/v1/jobs", post(jobs::submit))
+        .route("/api/v1/jobs", get(runs::list).post(jobs::submit))
+        .route("/api/v1/job/{id}", get(runs::show))
+        .route("/api/v1/job/{id}/why", get(runs::why))
+        .route("/api/v1/job/{id}/console", get(runs::console))
+        .route("/api/v1/job/{id}/cancel", post(runs::cancel))
+        .route("/api/v1/job/{id}/attach", post(runs::attach))
         .route("/api/v1/events", get(events::stream));
     for word in ["dut", "machine"] {
         let path = |rest: &str| format!("/api/v1/{word}{rest}");

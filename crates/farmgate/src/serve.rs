@@ -6,6 +6,7 @@ use axum::ServiceExt;
 use farmgate_boots::{BootDirectory, Boots, BootsConfig, Leases};
 use farmgate_executor::{BootTable, EventLog, Executor, Parts};
 use farmgate_mars::Mars;
+use farmgate_store::{Change, Retention, Store};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -43,6 +44,8 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
         Arc::new(Mars::open(settings.farm_file.clone(), farm_context(settings), shutdown.clone()).await?);
     let salad = console_process::attach(settings).await?;
     let keeper = tokio::spawn(console_process::keep(settings.clone(), salad.clone(), shutdown.clone()));
+    let store = Store::open(&settings.permanent.join("state.db"), Retention::default())?;
+    let after_crash = mark_running(&store).await?;
     let events = EventLog::default();
     let boot_table = Arc::new(BootTable::new(settings.executor_config.boot_defaults.clone(), events.clone()));
     let executor = Executor::start(Parts {
@@ -51,8 +54,11 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
         salad,
         boots: Arc::clone(&boot_table),
         events: events.clone(),
+        store: store.clone(),
+        after_crash,
         shutdown: shutdown.clone(),
-    })?;
+    })
+    .await?;
     let boots = match start_boots(settings, Arc::clone(&boot_table), &shutdown).await {
         Ok(boots) => boots,
         Err(error) => {
@@ -106,8 +112,24 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     problems.abort();
     keeper.await?;
     signals.abort();
+    store.write_soon(vec![running_mark(None)]);
+    store.close().await;
     tracing::info!("farmgate has stopped; the console service goes on");
     Ok(())
+}
+
+/// Notes that a gateway runs, and tells whether the one before died: then it does not start, it goes on. After a
+/// restart of the host it starts: its machines may have lost their power too.
+async fn mark_running(store: &Store) -> Result<bool, BoxError> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = boot.trim();
+    let before = store.values("gateway").await?;
+    store.write(vec![running_mark(Some(boot))]).await?;
+    Ok(before.get("running").and_then(serde_json::Value::as_str) == Some(boot))
+}
+
+fn running_mark(boot: Option<&str>) -> Change {
+    Change::Value { space: "gateway".to_owned(), key: "running".to_owned(), value: boot.map(Into::into) }
 }
 
 fn api_state(

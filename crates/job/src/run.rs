@@ -54,6 +54,9 @@ pub struct JobRun {
     attempts: Vec<Attempt>,
     ending: Option<Ending>,
     outcome: Option<Outcome>,
+    /// A boot was lost by the gateway's fault, and repeated.
+    #[serde(default)]
+    boot_lost: bool,
 }
 
 /// The boot that goes on.
@@ -97,6 +100,7 @@ impl JobRun {
             attempts: Vec::new(),
             ending: None,
             outcome: None,
+            boot_lost: false,
         };
         let mut out = vec![Action::Tell(Control::info(Tag::InfraSetupStart, "Prepare the job"))];
         run.timers.arm(TimerId::Overall, run.timeout(&TimerId::Overall), now, &mut out);
@@ -178,7 +182,10 @@ impl JobRun {
             (Phase::Setup, Event::SetupFailed { cause, message }) => {
                 self.setup_failed(Ending::new(JobStatus::SetupFail, cause, message), now, out);
             }
-            (_, Event::PowerFailed { message }) => self.power_failed(message, now, out),
+            (_, Event::PowerFailed { message } | Event::GatewayFailed { message }) => {
+                self.power_failed(message, now, out);
+            }
+            (Phase::Firmware | Phase::Booting, Event::BootLost) => self.boot_lost(now, out),
             (Phase::PoweringOn, Event::PowerOff) => self.boot.was_off = true,
             (Phase::PoweringOn, Event::PowerOn) => self.powered_on(now, out),
             (Phase::PoweringOn, Event::BootStage { stage }) if self.boot.was_off => {
@@ -333,6 +340,17 @@ impl JobRun {
                 Control::info(Tag::BootStage, format!("Network boot: {stage}")).with("stage", stage);
             out.push(Action::Tell(message));
         }
+    }
+
+    fn boot_lost(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        if std::mem::replace(&mut self.boot_lost, true) {
+            return;
+        }
+        let text = "The gateway was restarted while it served this boot: it is repeated, and costs no retry";
+        out.push(Action::Tell(Control::info(Tag::Resumed, text).severity(Severity::Warn)));
+        let kind = self.boot.kind;
+        self.close_attempt("lost by a restart of the gateway".to_owned(), now);
+        self.power_cycle(kind, out);
     }
 
     /// The machine asked for another boot.

@@ -43,6 +43,8 @@ pub enum Tag {
     InfraSetupError = 102,
     InfraTeardownStart = 105,
     InfraTeardownComplete = 106,
+    /// Ours: the job waits for a machine; metadata `{place, reason}`.
+    Queued = 110,
     PowerCycleStart = 200,
     PowerCycleComplete = 201,
     PowerSequenceDetected = 300,
@@ -55,16 +57,19 @@ pub enum Tag {
     PatternMatched = 401,
     /// Ours, right before `session_end`: metadata `{status, cause, summary, attempts}`.
     Verdict = 500,
+    /// Ours: the gateway was restarted, and the run goes on.
+    Resumed = 501,
 }
 
 impl Tag {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::None,
         Self::InfraSetupStart,
         Self::InfraSetupComplete,
         Self::InfraSetupError,
         Self::InfraTeardownStart,
         Self::InfraTeardownComplete,
+        Self::Queued,
         Self::PowerCycleStart,
         Self::PowerCycleComplete,
         Self::PowerSequenceDetected,
@@ -74,6 +79,7 @@ impl Tag {
         Self::TimeoutHit,
         Self::PatternMatched,
         Self::Verdict,
+        Self::Resumed,
     ];
 
     /// From the wire; a tag that we do not know is no tag.

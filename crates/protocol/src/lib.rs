@@ -1,7 +1,7 @@
 //! The words that the gateway, its clients, its DUTs and the virtual farm share.
 //!
 //! This crate owns data shapes and wire formats only: identifiers ([`MacAddress`], [`DutId`], [`PortId`]),
-//! the REST bodies ([`dut`], [`pdu`], [`submit`]), the console protocol ([`console`]), the vPDU protocol
+//! the REST bodies ([`dut`], [`pdu`], [`submit`], [`run`]), the console protocol ([`console`]), the vPDU protocol
 //! ([`vpdu`]) and the events that the gateway publishes ([`event`]). It does no I/O and is the one crate that
 //! every other may depend on. Each wire format is written once, here, so that both of its ends agree.
 
@@ -12,6 +12,7 @@ pub mod event;
 mod ids;
 mod mac;
 pub mod pdu;
+pub mod run;
 pub mod spelling;
 pub mod status;
 pub mod submit;

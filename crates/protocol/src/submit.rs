@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::Priority;
+
 /// Which DUT a submission wants; overrides the job's own target. Every field may be null.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetSpec {
@@ -74,6 +76,18 @@ pub struct Metadata {
     /// The template variable `environ`.
     #[serde(default)]
     pub environ: Option<BTreeMap<String, String>>,
+    /// Ours: wait in the queue for a machine, instead of being told that none is free (409).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<bool>,
+    /// Ours: how much it matters in the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Ours: the run goes on when its client leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detach: Option<bool>,
+    /// Ours: run it although its deadline has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore_deadline: Option<bool>,
 }
 
 impl Default for Metadata {
@@ -87,6 +101,10 @@ impl Default for Metadata {
             callback: None,
             minio: None,
             environ: None,
+            wait: None,
+            priority: None,
+            detach: None,
+            ignore_deadline: None,
         }
     }
 }
@@ -98,4 +116,23 @@ pub struct SubmitReply {
     pub version: u32,
     /// Empty when the job was accepted.
     pub error_msg: String,
+    /// Ours: the run that was made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunTicket>,
 }
+
+/// How a client finds its run again; in an answer that upgrades the connection it stands in the headers
+/// [`RUN_HEADER`] and [`RESUME_HEADER`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTicket {
+    /// Number of the run.
+    pub id: u64,
+    /// The secret with which `job/ID/attach` takes the client's place again.
+    pub resume_token: String,
+}
+
+/// Names the run.
+pub const RUN_HEADER: &str = "Farmgate-Run";
+
+/// In a request: `yes`, the client can resume its stream. In an answer: the token with which it does.
+pub const RESUME_HEADER: &str = "Farmgate-Resume";

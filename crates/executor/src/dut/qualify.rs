@@ -5,11 +5,20 @@ use std::{sync::Arc, time::Duration};
 
 use farmgate_job::{Source, Variables};
 use farmgate_mars::DutChange;
+use farmgate_protocol::Timestamp;
+use farmgate_store::{Change, Kept, NewRun, RunState};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{DutTask, Kind};
 use crate::{
     config::BuiltinJob,
+    run::Begin,
+    runs::{
+        OwnEnds,
+        attendance::{Attendance, Policy},
+        log::RunLog,
+    },
     training::{Drill, Round, Step},
 };
 
@@ -95,14 +104,38 @@ impl DutTask {
                 return;
             }
         };
-        let run = self.shared.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let run = self.shared.store.next_run();
         let words = match kind {
             Kind::Registration => "training: boots to register itself".to_owned(),
             Kind::QuickCheck => "quick check: boots once".to_owned(),
             _ => format!("training: boot {} of {}", self.logs.len() + 1, self.shared.config.boot_count),
         };
         self.emit("training", words);
-        self.start(kind, run, (job, Arc::new(variables)), from, None);
+        let variables = Arc::new(variables);
+        let Some(context) = self.context(run, kind, Arc::clone(&variables), Kept::default()) else { return };
+        let now = Timestamp::now();
+        let created = NewRun {
+            number: run,
+            kind: kind.as_str().to_owned(),
+            dut: Some(self.id.clone()),
+            created: now,
+            name: template.name.clone(),
+            text: template.text.clone(),
+            metadata: Value::Null,
+            priority: "default".to_owned(),
+            submitter: "gateway".to_owned(),
+            state: RunState::Active,
+            spec: serde_json::to_value(&job).ok(),
+            variables: Value::Object(variables.0.clone()),
+            console_from: Some(from.0),
+            resume_token_hash: None,
+            client: Value::Null,
+        };
+        let started =
+            Change::Step { run, progress: None, feed: None, phase: None, started: Some(now), dut: None };
+        let ends = OwnEnds::new(Arc::new(RunLog::new(run)), Arc::new(Attendance::new(Policy::Detached)));
+        let creation = vec![created.into(), started];
+        self.start(kind, context, Begin::New { job: Box::new(job), from, creation, stored: None }, ends);
     }
 
     /// Out of service until it has qualified again.

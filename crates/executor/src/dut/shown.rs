@@ -56,6 +56,9 @@ impl DutTask {
         if differs {
             self.shown.send_replace(dut);
         }
+        if changed {
+            self.shared.freed.notify_one();
+        }
     }
 }
 

@@ -7,10 +7,12 @@ use farmgate_protocol::{
     Timestamp,
     pdu::{Port, PortState},
 };
+use serde::{Deserialize, Serialize};
 
 /// Where the port stands in a power cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PowerStage {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PowerStage {
     /// Off, or on its way there: what arrives belongs to the boot before.
     Off,
     /// Seen off; from `since` on it may be switched on, so what happens later is of the new boot and is held back

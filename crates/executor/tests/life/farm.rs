@@ -23,6 +23,7 @@ use farmgate_protocol::{
     submit::Metadata,
 };
 use farmgate_salad::{Salad, SaladConfig, Server};
+use farmgate_store::{Retention, Store};
 use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -81,10 +82,19 @@ impl Farm {
         let config = config(folder.path(), &kernel, boot_count);
         let defaults = config.boot_defaults.clone();
         let boots = Arc::new(BootTable::new(defaults, events.clone()));
-        let parts =
-            Parts { config, mars, salad, boots: Arc::clone(&boots), events, shutdown: shutdown.clone() };
+        let store = Store::open(&folder.path().join("state.db"), Retention::default()).unwrap();
+        let parts = Parts {
+            config,
+            mars,
+            salad,
+            boots: Arc::clone(&boots),
+            events,
+            store,
+            after_crash: false,
+            shutdown: shutdown.clone(),
+        };
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let executor = Executor::start(parts).unwrap();
+        let executor = Executor::start(parts).await.unwrap();
         Self { executor, boots, console, shutdown, folder }
     }
 
@@ -121,8 +131,13 @@ impl Farm {
     }
 
     pub async fn submit(&self, job: &str) -> Result<ClientLink, SubmitError> {
-        let submission =
-            Submission { metadata: Metadata::default(), name: "job.yml".to_owned(), text: job.to_owned() };
+        let submission = Submission {
+            metadata: Metadata::default(),
+            name: "job.yml".to_owned(),
+            text: job.to_owned(),
+            submitter: "test".to_owned(),
+            resumable: false,
+        };
         Ok(self.executor.submit(submission).await?.client)
     }
 

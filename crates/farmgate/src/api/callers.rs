@@ -32,6 +32,13 @@ impl Connected<IncomingStream<'_, TcpListener>> for Peers {
     }
 }
 
+/// Who asks, for the history: a token's name, or where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// `local`, an address, or a name.
+    pub name: String,
+}
+
 /// What decides.
 #[derive(Clone)]
 pub struct Rules {
@@ -136,6 +143,9 @@ pub async fn allow(
         let text = format!("a machine on the private network may not {method} {path}");
         return ApiError::new(StatusCode::FORBIDDEN, text).into_response();
     }
+    let remote = peers.remote.ip().to_canonical();
+    let name = if remote.is_loopback() { "local".to_owned() } else { remote.to_string() };
+    request.extensions_mut().insert(Who { name });
     request.extensions_mut().insert(caller);
     next.run(request).await
 }

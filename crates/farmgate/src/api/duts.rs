@@ -12,7 +12,7 @@ use farmgate_executor::Caller;
 use farmgate_protocol::{DutId, Timestamp, dut::Dut};
 use serde_json::{Map, Value, json};
 
-use super::{State, error::ApiError};
+use super::{State, callers::Who, error::ApiError};
 
 type Body = Result<Json<Map<String, Value>>, axum::extract::rejection::JsonRejection>;
 
@@ -118,9 +118,10 @@ pub async fn activate(
 
 pub async fn cancel_job(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    state.executor.cancel_job(&id, "a request over the API").await?;
+    state.executor.cancel_job(&id, &who.name).await?;
     Ok(Json(json!({"id": id})))
 }
 

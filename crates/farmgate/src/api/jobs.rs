@@ -4,22 +4,25 @@
 use std::{net::IpAddr, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{ConnectInfo, FromRequest, Multipart, Request, State as Extract, multipart::Field},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use farmgate_executor::{Accepted, Submission, serve_client};
+use farmgate_executor::{Accepted, ClientLink, Submission, serve_client};
 use farmgate_protocol::{
     console::{UPGRADE_TOKEN, VERSION_HEADER},
-    submit::{Metadata, SubmitReply},
+    submit::{Metadata, RESUME_HEADER, RUN_HEADER, RunTicket, SubmitReply},
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{State, callers::Peers};
+use super::{
+    State,
+    callers::{Peers, Who},
+};
 use crate::serve::notice_dead_peers;
 
 /// The longest job text.
@@ -49,20 +52,23 @@ fn bad(text: impl Into<String>) -> Refusal {
 pub async fn submit(
     Extract(state): Extract<State>,
     ConnectInfo(peers): ConnectInfo<Peers>,
+    Extension(who): Extension<Who>,
     mut request: Request,
 ) -> Response {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let wants_upgrade = state.console_upgrade && asks_for_upgrade(request.headers());
-    match accept(&state, peers, request, wants_upgrade).await {
+    // Only a stream that was upgraded can be resumed: who is called back cannot call.
+    let resumable = wants_upgrade && request.headers().contains_key(RESUME_HEADER);
+    match accept(&state, peers, who, request, wants_upgrade, resumable).await {
         Err(refusal) => refusal.into_response(),
-        Ok((accepted, call_back)) => match (wants_upgrade, upgrade) {
-            (true, Some(upgrade)) => answer_with_console(&state, accepted, upgrade),
-            _ => answer_and_call_back(&state, accepted, call_back),
+        Ok((Accepted { client, token, .. }, call_back)) => match (wants_upgrade, upgrade) {
+            (true, Some(upgrade)) => answer_with_console(&state, client, token, resumable, upgrade),
+            _ => answer_and_call_back(&state, client, token, call_back),
         },
     }
 }
 
-fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     let has = |name, token: &str| {
         headers
             .get_all(name)
@@ -79,8 +85,10 @@ type CallBack = Option<(String, u16)>;
 async fn accept(
     state: &State,
     peers: Peers,
+    who: Who,
     request: Request,
     wants_upgrade: bool,
+    resumable: bool,
 ) -> Result<(Accepted, CallBack), Refusal> {
     let mut parts = Parts::default();
     let mut form = Multipart::from_request(request, &())
@@ -120,7 +128,7 @@ async fn accept(
     };
     let accepted = state
         .executor
-        .submit(Submission { metadata, name, text })
+        .submit(Submission { metadata, name, text, submitter: who.name, resumable })
         .await
         .map_err(|e| Refusal(e.http_status(), e.to_string()))?;
     Ok((accepted, call_back))
@@ -228,15 +236,25 @@ async fn fetch_job(state: &State, url: &str, metadata: &Metadata) -> Result<Stri
     }
 }
 
-fn answer_with_console(state: &State, accepted: Accepted, upgrade: OnUpgrade) -> Response {
+/// The console protocol on this connection. `resumes`: the client reads the 101 and the frames through one buffer, so
+/// that the first may follow at once.
+pub fn answer_with_console(
+    state: &State,
+    client: ClientLink,
+    token: Option<String>,
+    resumes: bool,
+    upgrade: OnUpgrade,
+) -> Response {
     let salad = state.executor.salad().clone();
-    let run = accepted.run;
+    let run = client.run();
     state.clients.spawn(async move {
         match upgrade.await {
             Ok(connection) => {
-                tokio::time::sleep(AFTER_THE_101).await;
+                if !resumes {
+                    tokio::time::sleep(AFTER_THE_101).await;
+                }
                 let (reader, writer) = tokio::io::split(TokioIo::new(connection));
-                serve_client(accepted.client, salad, reader, writer).await;
+                serve_client(client, salad, reader, writer).await;
             }
             // Dropping the link cancels the run.
             Err(error) => tracing::info!(run, %error, "the client left before its console began"),
@@ -247,21 +265,29 @@ fn answer_with_console(state: &State, accepted: Accepted, upgrade: OnUpgrade) ->
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, UPGRADE_TOKEN)
         .header(VERSION_HEADER, "1")
-        .header("Farmgate-Run", run.to_string())
-        .body(Body::empty());
-    answer.unwrap_or_else(|error| {
+        .header(RUN_HEADER, run.to_string());
+    let answer = match token {
+        Some(token) => answer.header(RESUME_HEADER, token),
+        None => answer,
+    };
+    answer.body(Body::empty()).unwrap_or_else(|error| {
         let text = format!("the answer cannot be made: {error}");
         (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
     })
 }
 
-fn answer_and_call_back(state: &State, accepted: Accepted, call_back: CallBack) -> Response {
+fn answer_and_call_back(
+    state: &State,
+    client: ClientLink,
+    token: Option<String>,
+    call_back: CallBack,
+) -> Response {
     let Some((host, port)) = call_back else {
         // Only if the connection cannot be upgraded although it was asked for: then there is nobody to talk to.
         return Refusal(500, "this connection cannot be upgraded".to_owned()).into_response();
     };
     let salad = state.executor.salad().clone();
-    let run = accepted.run;
+    let run = client.run();
     state.clients.spawn(async move {
         match dial(&host, port).await {
             Ok(stream) => {
@@ -269,7 +295,7 @@ fn answer_and_call_back(state: &State, accepted: Accepted, call_back: CallBack) 
                     tracing::warn!(run, %error, "a client that vanishes will be noticed late");
                 }
                 let (reader, writer) = stream.into_split();
-                serve_client(accepted.client, salad, reader, writer).await;
+                serve_client(client, salad, reader, writer).await;
             }
             // Dropping the link cancels the run.
             Err(error) => {
@@ -278,10 +304,9 @@ fn answer_and_call_back(state: &State, accepted: Accepted, call_back: CallBack) 
         }
     });
     let run_id = run.to_string();
-    let mut reply =
-        serde_json::to_value(SubmitReply { version: 1, error_msg: String::new() }).unwrap_or_default();
-    reply["run"] = serde_json::json!({"id": run_id});
-    ([("Farmgate-Run", run_id)], Json(reply)).into_response()
+    let ticket = RunTicket { id: run, resume_token: token.unwrap_or_default() };
+    let reply = SubmitReply { version: 1, error_msg: String::new(), run: Some(ticket) };
+    ([(RUN_HEADER, run_id)], Json(reply)).into_response()
 }
 
 async fn dial(host: &str, port: u16) -> std::io::Result<TcpStream> {

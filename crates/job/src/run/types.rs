@@ -37,6 +37,14 @@ pub enum Event<'a> {
         /// One sentence.
         message: String,
     },
+    /// The boot that was being served was lost by a fault of the gateway (it was restarted): it is repeated once in a
+    /// run, and takes none of the job's retries.
+    BootLost,
+    /// The gateway cannot go on with the run: its disk is full, or a part of it has failed.
+    GatewayFailed {
+        /// One sentence.
+        message: String,
+    },
     /// The network boot came to a stage. The first one of a boot means that the firmware is done.
     BootStage {
         /// `dhcp`, `script`, `kernel`, `initrd`.

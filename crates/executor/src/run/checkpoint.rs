@@ -1,0 +1,117 @@
+//! What of a run is stored after each step, so that a gateway that was killed goes on with it: the state machine, and
+//! what the run's edge knows beside it.
+
+use std::{path::PathBuf, time::Duration};
+
+use farmgate_boots::Content;
+use farmgate_job::{JobRun, Outcome};
+use farmgate_protocol::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{boundary::PowerStage, prepare::Plans};
+use crate::boot_table::RunPlan;
+
+/// A run between two steps. The console that it has seen ends at the offset that is stored beside it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    /// The state machine.
+    pub machine: JobRun,
+    /// What its boots load; the files are in the cache.
+    pub plans: Option<StoredPlans>,
+    /// Where its port stands in a power cycle.
+    pub power: PowerStage,
+    /// When ON was confirmed, until the firmware has asked to boot.
+    pub on_since: Option<Timestamp>,
+    /// The longest that its firmware took.
+    pub firmware: Option<Duration>,
+    /// The line by which the machine said that it is unfit.
+    pub unfit: Option<String>,
+    /// Everything that this boot fetches was served.
+    pub served: bool,
+}
+
+/// What is kept of a run that has ended, for the DUT's task: it may have died before it heard of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoredOutcome {
+    /// The verdict and what led there.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// See [`Checkpoint::firmware`].
+    pub firmware: Option<Duration>,
+    /// See [`Checkpoint::unfit`].
+    pub unfit: Option<String>,
+}
+
+/// Both plans of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoredPlans {
+    start: StoredPlan,
+    /// None: as `start`.
+    next: Option<StoredPlan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct StoredPlan {
+    kernel: Option<StoredContent>,
+    initrds: Option<Vec<StoredContent>>,
+    cmdline: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredContent {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl From<&Content> for StoredContent {
+    fn from(content: &Content) -> Self {
+        match content {
+            Content::File(path) => Self::File(path.clone()),
+            Content::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
+        }
+    }
+}
+
+impl From<StoredContent> for Content {
+    fn from(content: StoredContent) -> Self {
+        match content {
+            StoredContent::File(path) => Self::File(path),
+            StoredContent::Bytes(bytes) => Self::Bytes(bytes.into()),
+        }
+    }
+}
+
+impl From<&RunPlan> for StoredPlan {
+    fn from(plan: &RunPlan) -> Self {
+        Self {
+            kernel: plan.kernel.as_ref().map(Into::into),
+            initrds: plan.initrds.as_ref().map(|all| all.iter().map(Into::into).collect()),
+            cmdline: plan.cmdline.clone(),
+        }
+    }
+}
+
+impl From<StoredPlan> for RunPlan {
+    fn from(plan: StoredPlan) -> Self {
+        Self {
+            kernel: plan.kernel.map(Into::into),
+            initrds: plan.initrds.map(|all| all.into_iter().map(Into::into).collect()),
+            cmdline: plan.cmdline,
+        }
+    }
+}
+
+impl From<&Plans> for StoredPlans {
+    fn from(plans: &Plans) -> Self {
+        let (start, next) = (StoredPlan::from(&plans.start), StoredPlan::from(&plans.next));
+        Self { next: (next != start).then_some(next), start }
+    }
+}
+
+impl From<StoredPlans> for Plans {
+    fn from(plans: StoredPlans) -> Self {
+        let next = plans.next.unwrap_or_else(|| plans.start.clone());
+        Self { start: plans.start.into(), next: next.into() }
+    }
+}
