@@ -66,8 +66,9 @@ fn raw(folder: &Path) -> Result<(), Failure> {
 /// A step of a run and one event: what a run stores most often.
 fn typical(run: u64, seq: u64) -> Vec<Change> {
     let progress = Some("x".repeat(600));
+    let started = (seq == 1).then(Timestamp::now);
     vec![
-        Change::Step { run, progress, feed: Some(seq * 100), phase: None, started: None, dut: None },
+        Change::Step { run, progress, feed: Some(seq * 100), phase: None, started, dut: None },
         Change::Event {
             run,
             seq,

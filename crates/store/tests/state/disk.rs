@@ -80,11 +80,13 @@ async fn inside() {
     stored.push("small".to_owned());
     assert_eq!(store.open_runs().await.unwrap().len(), 1);
 
-    // Room again: the same handle goes on.
+    // Room again: that is noticed without anybody writing, and the same handle goes on.
+    store.write(vec![large("big", 900)]).await.unwrap_err();
+    assert_ne!(*health.borrow(), Health::Ok);
     std::fs::remove_file(&ballast).unwrap();
+    until("health is told", async || *health.borrow() == Health::Ok).await;
     store.write(vec![large("after", 40)]).await.unwrap();
     stored.push("after".to_owned());
-    until("health is told", async || *health.borrow() == Health::Ok).await;
     stored.sort();
     assert_eq!(store.values("test").await.unwrap().into_keys().collect::<Vec<_>>(), stored);
     store.close().await;
