@@ -97,3 +97,13 @@ impl HealthTeller {
         });
     }
 }
+
+impl Drop for HealthTeller {
+    /// With the writer gone by a panic nothing is stored any more; that must not look like health.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = "the writing thread ended by a bug: restart the gateway, and report it".to_owned();
+            self.0.send_replace(Health::Failing { since: Timestamp::now(), error });
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::error::StoreError;
 /// Held as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -40,7 +40,17 @@ impl Lock {
         }
         // Only for the message: on a full disk the lock holds without it.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    /// Not left to the closing of the file: a child process that this one is just about to start has it open too,
+    /// until it executes its program, and would keep the lock as long.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the lock of the state was not given back");
+        }
     }
 }
 

@@ -78,3 +78,29 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
         .map_err(failed("open"))?;
     file.set_permissions(Permissions::from_mode(0o600)).map_err(failed("change the mode of"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_on_the_disk_when_it_returns() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = writer(&folder.path().join("state.db")).unwrap();
+        let number =
+            |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+        // https://www.sqlite.org/pragma.html#pragma_synchronous: 2 is FULL.
+        assert_eq!((number("synchronous"), number("foreign_keys"), number("secure_delete")), (2, 1, 1));
+        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let _writer = writer(&path).unwrap();
+        let error = reader(&path).unwrap().execute_batch("DELETE FROM runs").unwrap_err();
+        assert!(matches!(StoreError::sqlite("x", &path, error), StoreError::Io { .. }));
+    }
+}

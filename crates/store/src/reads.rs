@@ -55,28 +55,32 @@ fn time_opt(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> 
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
 }
 
+/// The columns of [`ROW`], by their place: to look each up by its name takes seven times as long as all the rest of a list.
 fn run_row(row: &Row<'_>) -> Read<RunRow> {
-    let state: String = row.get("state")?;
-    let dut: Option<String> = row.get("dut")?;
-    let status: Option<String> = row.get("status")?;
+    let time = |column: usize| {
+        Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
+    };
+    let state: String = row.get(2)?;
+    let dut: Option<String> = row.get(3)?;
+    let status: Option<String> = row.get(11)?;
     Ok(RunRow {
-        number: row.get("number")?,
-        kind: row.get("kind")?,
+        number: row.get(0)?,
+        kind: row.get(1)?,
         state: RunState::from_str(&state).map_err(|e| unreadable("runs.state", &state, e))?,
         dut: dut.map(|text| dut_id("runs.dut", &text)).transpose()?,
-        created: time(row, "created")?,
-        started: time_opt(row, "started")?,
-        ended: time_opt(row, "ended")?,
-        name: row.get("name")?,
-        priority: row.get("priority")?,
-        submitter: row.get("submitter")?,
-        phase: row.get("phase")?,
+        created: Timestamp::from_micros(row.get(4)?),
+        started: time(5)?,
+        ended: time(6)?,
+        name: row.get(7)?,
+        priority: row.get(8)?,
+        submitter: row.get(9)?,
+        phase: row.get(10)?,
         // Any word is readable: what is unknown is UNKNOWN.
         status: status.and_then(|text| JobStatus::from_str(&text).ok()),
-        cause: json_opt("runs.cause", row.get("cause")?)?,
-        summary: row.get("summary")?,
-        console_from: row.get("console_from")?,
-        console_to: row.get("console_to")?,
+        cause: json_opt("runs.cause", row.get(12)?)?,
+        summary: row.get(13)?,
+        console_from: row.get(14)?,
+        console_to: row.get(15)?,
     })
 }
 
@@ -176,10 +180,10 @@ pub(crate) fn run_events(connection: &Connection, run: u64, after: u64, limit: u
         &[&run, &after, &limit.min(MOST_EVENTS)],
         |row| {
             Ok(RunEvent {
-                seq: row.get("seq")?,
-                time: time(row, "time")?,
-                console: row.get("console")?,
-                body: json("run_events.body", &row.get::<_, String>("body")?)?,
+                seq: row.get(0)?,
+                time: Timestamp::from_micros(row.get(1)?),
+                console: row.get(2)?,
+                body: json("run_events.body", &row.get::<_, String>(3)?)?,
             })
         },
     )
@@ -207,7 +211,7 @@ pub(crate) fn mean_seconds(connection: &Connection, dut: Option<&DutId>, last: u
     };
     let sql = format!(
         "SELECT avg(ended - started) / 1e6 FROM (SELECT started, ended FROM runs
-           WHERE kind = 'job' AND {condition} AND ended IS NOT NULL AND started <= ended AND status != 'SETUP_FAIL'
+           WHERE kind = 'job' AND {condition} AND started <= ended AND status != 'SETUP_FAIL'
            ORDER BY number DESC LIMIT ?1)"
     );
     let mean = connection.prepare_cached(&sql)?.query_row((last, dut), |row| row.get(0)).optional()?;

@@ -131,3 +131,81 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file as a program of that version made it.
+    fn of_version(path: &Path, version: usize) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        for step in &STEPS[..version] {
+            connection.execute_batch(step).unwrap();
+        }
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
+        connection
+    }
+
+    fn schema_of(connection: &Connection) -> Vec<(String, String)> {
+        let mut statement =
+            connection.prepare("SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_file_of_any_older_version_becomes_what_a_new_one_is_and_keeps_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let fresh = crate::open::writer(&folder.path().join("fresh.db")).unwrap();
+        for version in 1..=STEPS.len() {
+            let path = folder.path().join(format!("{version}.db"));
+            let old = of_version(&path, version);
+            old.execute_batch(
+                "INSERT INTO runs (number, kind, state, created, name, priority, submitter)
+                   VALUES (41, 'job', 'queued', 0, 'n', 'p', 's');
+                 INSERT INTO run_texts (run, text, metadata, variables, client) VALUES (41, 't', '{}', '{}', 'null')",
+            )
+            .unwrap();
+            drop(old);
+            let new = crate::open::writer(&path).unwrap();
+            assert_eq!(schema_of(&new), schema_of(&fresh), "from version {version}");
+            let now: i64 = new.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            assert_eq!(now, SCHEMA_VERSION);
+            let Ok(open) = crate::reads::open_runs(&new) else { panic!("not readable") };
+            assert_eq!((open.len(), open[0].row.number), (1, 41));
+            assert_eq!(crate::reads::highest_run(&new).unwrap(), 41);
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_old_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let old = of_version(&path, 1);
+        // In the way of version 2.
+        old.execute_batch("CREATE TABLE audit (x)").unwrap();
+        let before = schema_of(&old);
+        drop(old);
+        assert!(matches!(crate::open::writer(&path), Err(StoreError::Sql { .. })));
+        let after = Connection::open(&path).unwrap();
+        assert_eq!(schema_of(&after), before);
+        let version: i64 = after.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, 1);
+    }
+
+    #[test]
+    fn the_manual_names_every_table_and_the_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = crate::open::writer(&folder.path().join("state.db")).unwrap();
+        let manual = include_str!("../../../docs/state.md");
+        let mut statement = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+            .unwrap();
+        let tables = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        for table in tables.map(Result::unwrap) {
+            assert!(manual.contains(&format!("| `{table}` |")), "docs/state.md lacks the table {table}");
+        }
+        assert!(manual.contains(&format!("version {SCHEMA_VERSION}")), "docs/state.md names another version");
+    }
+}

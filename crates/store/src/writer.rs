@@ -46,8 +46,10 @@ const GROUP: usize = 1024;
 const IDLE: Duration = Duration::from_millis(100);
 /// While the disk fails, it is tried again this often.
 const PROBE: Duration = Duration::from_secs(5);
-/// Retention looks for old runs this often, even if nothing finishes, and however busy the writer is.
+/// Retention looks for old runs this often, even if nothing finishes.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// While there is something to remove and no moment is idle, a step is made this often.
+const PRUNE_BUSY: Duration = Duration::from_secs(1);
 /// Pause between two steps of retention.
 const PRUNE_PAUSE: Duration = Duration::from_millis(10);
 /// Commits after which the log is copied into the database, idle or not.
@@ -65,7 +67,7 @@ pub(crate) struct Writer {
     commits: u32,
     /// Whether something came that may be too much.
     prune_due: bool,
-    pruned_at: Option<Instant>,
+    pruned_at: Instant,
     probed_at: Instant,
 }
 
@@ -89,7 +91,7 @@ impl Writer {
             _lock: lock,
             commits: 0,
             prune_due: true,
-            pruned_at: None,
+            pruned_at: Instant::now(),
             probed_at: Instant::now(),
         }
     }
@@ -133,11 +135,11 @@ impl Writer {
         let results = match self.transaction(&group) {
             Ok(results) => results,
             // Perhaps one of them is too big for what room is left: the others must not fail with it.
-            Err(_) if group.len() > 1 => group
-                .iter()
-                .map(|batch| self.transaction(std::slice::from_ref(batch))?.pop().unwrap_or(Ok(())))
-                .collect(),
-            Err(error) => vec![Err(error)],
+            Err(StoreError::Full { .. }) if group.len() > 1 => {
+                group.iter().map(|batch| self.alone(batch)).collect()
+            }
+            // A disk that fails, or a lock of another program, is waited for once and not by each.
+            Err(error) => group.iter().map(|_| Err(error.clone())).collect(),
         };
         match results.iter().find_map(|result| result.as_ref().err().filter(|e| e.is_of_storage())) {
             Some(error) => self.health.failed(error),
@@ -172,6 +174,11 @@ impl Writer {
             // Whoever asked may have gone; the batch is stored all the same.
             let _ = reply.send(result);
         }
+    }
+
+    /// A transaction for one batch.
+    fn alone(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.transaction(std::slice::from_ref(batch))?.pop().unwrap_or(Ok(()))
     }
 
     /// One transaction for all of them. An error is of the disk and of all; what is wrong with one is in its place.
@@ -234,9 +241,9 @@ impl Writer {
         done.map(drop).map_err(|e| StoreError::sqlite(operation, &self.path, e))
     }
 
-    /// Whether retention waits for an idle moment that does not come.
+    /// Whether retention has waited too long for an idle moment.
     fn overdue(&self) -> bool {
-        self.pruned_at.is_some_and(|at| at.elapsed() > PRUNE_EVERY)
+        self.pruned_at.elapsed() > if self.prune_due { PRUNE_BUSY } else { PRUNE_EVERY }
     }
 
     /// A little of what can wait; how long until the next.
@@ -250,7 +257,7 @@ impl Writer {
         }
         if self.prune_due || self.overdue() {
             self.prune_due = self.prune();
-            self.pruned_at = Some(Instant::now());
+            self.pruned_at = Instant::now();
             if self.prune_due {
                 return PRUNE_PAUSE;
             }

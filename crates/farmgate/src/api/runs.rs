@@ -108,9 +108,11 @@ pub async fn console(
         // A reader that is gone ends this.
         let _ = copy(&state, run, range, from, follow, &bytes).await;
     });
-    let stream = futures_util::stream::unfold(stream, |mut stream| async move {
-        Some((stream.recv().await?, stream))
-    });
+    let stream =
+        futures_util::stream::unfold(
+            stream,
+            |mut stream| async move { Some((stream.recv().await?, stream)) },
+        );
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::from_stream(stream)).into_response())
 }
 
@@ -192,7 +194,8 @@ pub async fn attach(
 ) -> Result<Response, ApiError> {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let (true, Some(upgrade)) = (jobs::asks_for_upgrade(&headers), upgrade) else {
-        let text = "attach needs the console protocol: send `Connection: Upgrade` and `Upgrade: ci-tron-console`";
+        let text =
+            "attach needs the console protocol: send `Connection: Upgrade` and `Upgrade: ci-tron-console`";
         return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, text));
     };
     let since = Since {

@@ -117,7 +117,10 @@ async fn after_kill_9_everything_answered_is_there_and_whole_batches_only() {
         for run in &runs {
             let number = run.row.number;
             assert_eq!(run.progress.as_deref(), Some("some state"), "run {number}");
-            assert_eq!((&values[&format!("a{number}")], &values[&format!("b{number}")]), (&number.into(), &number.into()));
+            assert_eq!(
+                (&values[&format!("a{number}")], &values[&format!("b{number}")]),
+                (&number.into(), &number.into())
+            );
         }
         let last = found.last().copied().unwrap();
         assert_eq!(store.run_events(last, 0, 10).await.unwrap().len(), 2);

@@ -39,7 +39,10 @@ async fn a_second_gateway_is_refused_until_the_first_is_gone() {
     let place = Place::new();
     let store = place.open();
     let error = refused(&place);
-    assert!(matches!(error, StoreError::Locked { holder, .. } if holder == Some(std::process::id())), "{error}");
+    assert!(
+        matches!(error, StoreError::Locked { holder, .. } if holder == Some(std::process::id())),
+        "{error}"
+    );
     store.write(vec![value("a", 1)]).await.unwrap();
     store.close().await;
     place.open().close().await;

@@ -105,3 +105,26 @@ async fn the_audit_log_keeps_its_newest_entries() {
     assert_eq!((left[0].what.as_str(), left[99].what.as_str()), ("2000", "1901"));
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_writer_that_is_never_idle_removes_old_runs_too() {
+    let place = Place::new();
+    let store = place.open();
+    for n in 1..=20 {
+        store
+            .write(vec![create(n), finish(n, ended(Duration::from_secs(100 - n)), JobStatus::Pass)])
+            .await
+            .unwrap();
+    }
+    store.close().await;
+    let store = Store::open(&place.database(), Retention { runs: 5, ..Retention::default() }).unwrap();
+    // Never a pause: an idle moment is one without a write for 100 ms.
+    let busy = async {
+        while numbers(&store).await.len() > 5 {
+            store.write(vec![crate::samples::value("busy", 1)]).await.unwrap();
+        }
+    };
+    tokio::time::timeout(crate::samples::BOUND, busy).await.unwrap();
+    assert_eq!(numbers(&store).await, [20, 19, 18, 17, 16]);
+    store.close().await;
+}

@@ -114,7 +114,7 @@ pub fn value(key: &str, value: impl Into<Value>) -> Change {
 }
 
 /// Waits until it holds, asking again and again.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let all = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
