@@ -57,6 +57,7 @@ impl Phases {
     pub fn mark(&mut self, tag: Tag, date: Timestamp) {
         self.alive(date);
         match tag {
+            Tag::Queued => self.begin("queue", date),
             Tag::InfraSetupStart => self.begin("setup", date),
             Tag::InfraSetupComplete | Tag::InfraSetupError | Tag::InfraTeardownComplete => self.close(date),
             Tag::PowerCycleStart => self.begin("power", date),
@@ -78,8 +79,12 @@ impl Phases {
                 self.open = Open::Plain("job", date);
             }
             Tag::InfraTeardownStart => self.begin("teardown", date),
-            Tag::None | Tag::PowerSequenceDetected | Tag::TimeoutHit | Tag::PatternMatched | Tag::Verdict => {
-            }
+            Tag::None
+            | Tag::PowerSequenceDetected
+            | Tag::TimeoutHit
+            | Tag::PatternMatched
+            | Tag::Verdict
+            | Tag::Resumed => {}
         }
     }
 
