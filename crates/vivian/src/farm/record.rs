@@ -224,6 +224,15 @@ pub fn fresh_log(state_dir: &Path, name: &str) -> Result<File, FarmError> {
     if path.exists() {
         fs::rename(&path, path.with_extension("previous.log")).map_err(files("cannot rename", &path))?;
     }
+    more_log(state_dir, name)
+}
+
+/// The log of a program that is started again: the same one.
+///
+/// # Errors
+/// It cannot be made.
+pub fn more_log(state_dir: &Path, name: &str) -> Result<File, FarmError> {
+    let path = log_path(state_dir, name);
     File::options().create(true).append(true).open(&path).map_err(files("cannot make", &path))
 }
 

@@ -1,8 +1,9 @@
 //! The first process inside the farm: builds the network, serves the forwarded ports, starts the vPDU and the gateway,
 //! and buries every process that nobody else waits for.
 //!
-//! It restarts nothing: a vPDU or a gateway that ended is a finding, which it logs and writes down. When it ends, the
-//! kernel kills whatever is still inside.
+//! A gateway that was killed is started again after a moment, as a service manager would: its runs survive that. One
+//! that ended by itself, and a vPDU that ended, is a finding: it is logged and written down, and stays so. When the
+//! supervisor ends, the kernel kills whatever is still inside.
 
 use std::{
     fs::File,
@@ -23,7 +24,7 @@ use tokio::{
     io::AsyncReadExt as _,
     signal::unix::{Signal as SignalStream, SignalKind, signal},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -40,6 +41,12 @@ pub const SUBCOMMAND: &str = "supervise";
 
 /// How long a child may take to end after SIGTERM.
 const STOP_TIME: Duration = Duration::from_secs(15);
+
+/// How long a gateway that was killed is away.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// How often a gateway is started again; one that is killed more often has another trouble.
+const MOST_RESTARTS: u32 = 100;
 
 /// Why the supervisor cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -108,12 +115,10 @@ async fn supervise(
     for (service, listener) in Service::ALL.into_iter().zip(listeners) {
         forwards.spawn(forward::forward(listener, service.inside()));
     }
-    let mut children = Children { assignment, list: Vec::new(), stopping: false };
+    let mut children =
+        Children { assignment, list: Vec::new(), stopping: false, restarts: 0, restart_at: None };
     children.start("vpdu", Command::new(&assignment.vpdu).args(&assignment.vpdu_arguments))?;
-    if let Some(farmgate) = &assignment.farmgate {
-        let environment = assignment.environment.iter().map(|(name, value)| (name, value));
-        children.start("farmgate", Command::new(farmgate).arg("serve").envs(environment))?;
-    }
+    children.start_gateway()?;
     let record = Supervisor { pid, isolation: assignment.isolation, since: Timestamp::now() };
     record::write(&assignment.state_dir, record::SUPERVISOR, &record)?;
     tracing::info!(pid, "the farm runs");
@@ -131,6 +136,7 @@ async fn supervise(
                 _ => break tracing::info!("the starter is gone"),
             },
             _ = deaths.recv() => children.bury(),
+            () = sleep_until(children.restart_at) => children.restart_gateway(),
             Some(ended) = forwards.join_next() => tracing::error!(?ended, "a port is no longer forwarded"),
         }
     }
@@ -148,11 +154,42 @@ struct Children<'a> {
     list: Vec<ChildRecord>,
     /// Their ends are no findings any more.
     stopping: bool,
+    /// How often the gateway was started again.
+    restarts: u32,
+    /// When it is started again.
+    restart_at: Option<Instant>,
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Children<'_> {
+    fn start_gateway(&mut self) -> Result<(), FarmError> {
+        let Some(farmgate) = &self.assignment.farmgate else { return Ok(()) };
+        let environment = self.assignment.environment.iter().map(|(name, value)| (name, value));
+        self.start("farmgate", Command::new(farmgate).arg("serve").envs(environment))
+    }
+
+    fn restart_gateway(&mut self) {
+        self.restart_at = None;
+        self.restarts += 1;
+        self.list.retain(|child| child.name != "farmgate");
+        match self.start_gateway() {
+            Ok(()) => tracing::warn!(times = self.restarts, "the gateway was killed, and is started again"),
+            Err(error) => tracing::error!(%error, "the gateway cannot be started again"),
+        }
+    }
+
     fn start(&mut self, name: &str, command: &mut Command) -> Result<(), FarmError> {
-        let log: File = record::fresh_log(&self.assignment.state_dir, name)?;
+        let log: File = if self.restarts == 0 {
+            record::fresh_log(&self.assignment.state_dir, name)?
+        } else {
+            record::more_log(&self.assignment.state_dir, name)?
+        };
         let child = command
             .current_dir(&self.assignment.state_dir)
             .process_group(0)
@@ -175,10 +212,13 @@ impl Children<'_> {
                 (None, Some(signal)) => format!("signal {signal}"),
                 (None, None) => continue,
             };
+            let killed = status.terminating_signal().is_some();
             let pid = pid.as_raw_nonzero().get();
             let Some(child) = self.list.iter_mut().find(|child| child.pid == pid) else { continue };
             if self.stopping {
                 tracing::info!(name = child.name, how, "ended as asked");
+            } else if killed && child.name == "farmgate" && self.restarts < MOST_RESTARTS {
+                self.restart_at = Some(Instant::now() + AWAY);
             } else {
                 tracing::error!(
                     name = child.name,
