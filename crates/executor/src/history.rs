@@ -205,7 +205,15 @@ impl Executor {
     }
 
     async fn stored(&self, run: u64) -> Result<StoredRun, AttachError> {
-        self.shared().store.run(run).await?.ok_or(AttachError::Unknown(run))
+        let shared = self.shared();
+        let is_live = shared.runs.get(run).is_some();
+        let stored = shared.store.run(run).await?.ok_or(AttachError::Unknown(run))?;
+        if is_live || stored.row.state == farmgate_store::RunState::Finished {
+            return Ok(stored);
+        }
+        // It has just ended: what says so is on its way to the disk.
+        shared.store.write(Vec::new()).await?;
+        shared.store.run(run).await?.ok_or(AttachError::Unknown(run))
     }
 
     fn range(&self, stored: &StoredRun) -> ConsoleRange {

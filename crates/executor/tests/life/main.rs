@@ -4,6 +4,7 @@
 
 mod farm;
 mod power;
+mod queue;
 
 use std::sync::Arc;
 
