@@ -43,6 +43,8 @@ pub struct ExecutorConfig {
     pub job_variables: Map<String, Value>,
     /// `host:port` of the vPDU; adds a PDU named `VPDU`.
     pub vpdu_endpoint: Option<String>,
+    /// Look at PDUs and consoles, say what would be done, and do nothing of it.
+    pub observe: bool,
     /// Host name or address that `logs_endpoint` names.
     pub console_host: String,
 }

@@ -216,6 +216,9 @@ pub(crate) fn spawn(
 
 impl DutTask {
     async fn live(mut self, mut inbox: mpsc::Receiver<Intent>, stop: CancellationToken) {
+        if self.shared.config.observe {
+            return self.observe(inbox, stop).await;
+        }
         self.settle_past_runs().await;
         match self.inherited.take() {
             Some(run) => self.take_up(*run).await,
@@ -251,6 +254,36 @@ impl DutTask {
             }
         }
         self.stop_running().await;
+    }
+
+    /// Shows where the machine stands and says what would be done about it; does nothing.
+    async fn observe(mut self, mut inbox: mpsc::Receiver<Intent>, stop: CancellationToken) {
+        let mut said = None;
+        loop {
+            let now = self.standing();
+            if said != Some(now.state) {
+                let would = match now.state {
+                    DutState::Training => "it would be trained: booted again and again",
+                    DutState::QuickCheck => "it would be booted once, to see that it works",
+                    DutState::Idle => "it would take jobs, and be switched off until then",
+                    _ => "nothing would be done",
+                };
+                self.emit("observe", format!("observing {}: {would}", self.full_name));
+                said = Some(now.state);
+            }
+            self.show();
+            let pdu = self.power().map(|(pdu, _)| pdu.snapshot());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                intent = inbox.recv() => match intent {
+                    Some(Intent::Entry { entry, full_name }) => self.entry_changed(entry, full_name),
+                    // Its reply is dropped with it: the asker is told that the task does nothing.
+                    Some(_) => {}
+                    None => return,
+                },
+                () = pdu_changed(pdu, &self.memory.pdu_problem) => {}
+            }
+        }
     }
 
     /// Ends what runs, within bounds: the port must not stay on without a run.

@@ -93,8 +93,10 @@ impl Executor {
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { config, mars, salad, boots, events, store, after_crash, shutdown } = parts;
         let artifacts = Arc::new(ArtifactCache::new(config.artifact_cache.clone())?);
-        let pdus = Arc::new(Pdus::new(config.vpdu_endpoint.clone(), events.clone()));
-        let estate = Estate::read(&store, after_crash).await?;
+        let pdus = Arc::new(Pdus::new(config.vpdu_endpoint.clone(), config.observe, events.clone()));
+        // Who only looks leaves the runs of the gateway before for one that acts.
+        let estate =
+            if config.observe { Estate::default() } else { Estate::read(&store, after_crash).await? };
         let (queue, asks) = Dispatcher::new();
         let shared = Arc::new(Shared {
             config,
@@ -183,6 +185,7 @@ impl Executor {
         let shared = &self.inner.shared;
         let farm = shared.mars.farm().borrow().clone();
         let planned = plan(&farm, body, caller, check)?;
+        self.acts("a registration would change the farm file")?;
         let id = planned.reply.id.clone();
         if let Some(change) = planned.change {
             shared.mars.update_dut(&id, change).await?;
@@ -196,6 +199,14 @@ impl Executor {
             shared.events.emit(Some(&id), "check", text, Map::new());
         }
         Ok(planned.reply)
+    }
+
+    /// Whether the gateway does more than to look.
+    fn acts(&self, what: &str) -> Result<(), ExecutorError> {
+        if self.inner.shared.config.observe {
+            return Err(ExecutorError::Refused(format!("the gateway observes: {what}, and nothing is done")));
+        }
+        Ok(())
     }
 
     /// Whoever registered a machine asks for it next: let the farm file's change arrive here first.

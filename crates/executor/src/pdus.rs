@@ -29,15 +29,16 @@ struct Running {
 pub struct Pdus {
     running: Mutex<BTreeMap<String, Running>>,
     vpdu_endpoint: Option<String>,
+    observe: bool,
     events: EventLog,
     stop: CancellationToken,
 }
 
 impl Pdus {
-    /// None yet; [`Pdus::apply`] starts them.
-    pub fn new(vpdu_endpoint: Option<String>, events: EventLog) -> Self {
+    /// None yet; [`Pdus::apply`] starts them. `observe`: they are read, and switch nothing.
+    pub fn new(vpdu_endpoint: Option<String>, observe: bool, events: EventLog) -> Self {
         let stop = CancellationToken::new();
-        Self { running: Mutex::new(BTreeMap::new()), vpdu_endpoint, events, stop }
+        Self { running: Mutex::new(BTreeMap::new()), vpdu_endpoint, observe, events, stop }
     }
 
     /// Ends all of them, also those that only runs still use. To be called when no run needs to switch a port any
@@ -78,6 +79,7 @@ impl Pdus {
             Ok(driver) => {
                 let options = PduOptions {
                     reserved: entry.reserved_port_ids.iter().cloned().collect::<BTreeSet<_>>(),
+                    observe: self.observe,
                     ..PduOptions::default()
                 };
                 let handle = PduHandle::spawn(name, driver, options, self.stop.clone());

@@ -112,6 +112,11 @@ impl Executor {
             NoMatch::UnknownId(text) => SubmitError::UnknownDut(text),
             NoMatch::Tags(text) => SubmitError::NoSuchTags(text),
         })?;
+        if shared.config.observe {
+            let machine = matching.first().map_or("a machine", |dut| dut.full_name.as_str());
+            let text = format!("the gateway observes: it would run this job on {machine}, and does nothing");
+            return Err(SubmitError::Unavailable(text));
+        }
         let deadline = self.check(&submission, &source, matching.first().copied())?;
         let busy = busy_text(&matching);
         let metadata = &submission.metadata;

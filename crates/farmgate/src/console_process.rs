@@ -31,7 +31,8 @@ pub async fn run(settings: &Settings) -> Result<(), BoxError> {
     };
     let server = Server::bind(config).await?;
     let shutdown = CancellationToken::new();
-    let signals = tokio::spawn(stop_signals(shutdown.clone()));
+    // It has nothing to hand over: a signal to do so is not for it, and does not end it.
+    let signals = tokio::spawn(stop_signals(shutdown.clone(), CancellationToken::new()));
     let result = server.run(shutdown).await;
     signals.abort();
     Ok(result?)

@@ -32,7 +32,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway.
-    Serve,
+    Serve {
+        /// Read PDUs and consoles, say what would be done, and switch nothing: for a first evening on a real shelf.
+        /// Neither DHCP nor TFTP is served, the farm file is not written, and no job runs.
+        #[arg(long)]
+        observe: bool,
+    },
     /// Run the console service alone. `serve` starts it by itself when none runs.
     Salad,
     /// Check the settings and the farm file, and say what is wrong where.
@@ -67,13 +72,18 @@ fn main() -> ExitCode {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn run(cli: Cli) -> Result<ExitCode, BoxError> {
-    let settings = settings::Settings::load(cli.settings.as_deref(), &|name| std::env::var(name).ok())?;
+    let mut settings = settings::Settings::load(cli.settings.as_deref(), &|name| std::env::var(name).ok())?;
     // One provider for every TLS user of the process; a second install is the only error there is.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Serve => serve::serve(&settings).await.map(|()| ExitCode::SUCCESS),
+            Command::Serve { observe } => {
+                if observe {
+                    settings.observe();
+                }
+                serve::serve(&settings).await.map(|()| ExitCode::SUCCESS)
+            }
             Command::Salad => console_process::run(&settings).await.map(|()| ExitCode::SUCCESS),
             Command::Check => Ok(check::check(&settings)),
             Command::Settings => Ok(ExitCode::SUCCESS),

@@ -45,7 +45,8 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     let salad = console_process::attach(settings).await?;
     let keeper = tokio::spawn(console_process::keep(settings.clone(), salad.clone(), shutdown.clone()));
     let store = Store::open(&settings.permanent.join("state.db"), Retention::default())?;
-    let after_crash = mark_running(&store).await?;
+    // Who only looks is not the gateway that a restart goes on from.
+    let after_crash = !settings.executor_config.observe && mark_running(&store).await?;
     let events = EventLog::default();
     let boot_table = Arc::new(BootTable::new(settings.executor_config.boot_defaults.clone(), events.clone()));
     let executor = Executor::start(Parts {
@@ -82,7 +83,8 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     let router = api::guard(router, settings, state);
     tracing::info!(farm = settings.executor_config.farm_name, address = %settings.executor, url = settings.public_url, "farmgate serves");
 
-    let signals = tokio::spawn(stop_signals(shutdown.clone()));
+    let hand_over = CancellationToken::new();
+    let signals = tokio::spawn(stop_signals(shutdown.clone(), hand_over.clone()));
     let stopping = shutdown.clone();
     let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peers>())
         .with_graceful_shutdown(async move { stopping.cancelled().await });
@@ -90,6 +92,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     let ended = tokio::select! {
         ended = &mut server => Some(ended),
         () = shutdown.cancelled() => None,
+        () = hand_over.cancelled() => leave(&store).await,
     };
     shutdown.cancel();
     // Runs end first: they switch their machines off and tell their clients. Open connections then get a moment.
@@ -112,7 +115,9 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     problems.abort();
     keeper.await?;
     signals.abort();
-    store.write_soon(vec![running_mark(None)]);
+    if !settings.executor_config.observe {
+        store.write_soon(vec![running_mark(None)]);
+    }
     store.close().await;
     tracing::info!("farmgate has stopped; the console service goes on");
     Ok(())
@@ -126,6 +131,16 @@ async fn mark_running(store: &Store) -> Result<bool, BoxError> {
     let before = store.values("gateway").await?;
     store.write(vec![running_mark(Some(boot))]).await?;
     Ok(before.get("running").and_then(serde_json::Value::as_str) == Some(boot))
+}
+
+/// Ends the process as it is, for another gateway (of a newer release) that goes on with its runs: machines stay on.
+/// What is not on the disk by now is decided again by that one.
+async fn leave<T>(store: &Store) -> T {
+    if let Err(error) = store.write(Vec::new()).await {
+        tracing::error!(%error, "the last steps are not stored");
+    }
+    tracing::info!("farmgate leaves its runs to the gateway that is started next");
+    std::process::exit(0)
 }
 
 fn running_mark(boot: Option<&str>) -> Change {

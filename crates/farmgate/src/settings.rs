@@ -211,6 +211,12 @@ impl Settings {
 }
 
 impl Settings {
+    /// Look at everything, do nothing.
+    pub fn observe(&mut self) {
+        self.executor_config.observe = true;
+        (self.dhcp, self.tftp) = (false, false);
+    }
+
     /// Addresses for strangers: the upper half of the private network, without its last address, so that a person
     /// has the lower half for fixed ones.
     pub fn pool(&self) -> std::ops::RangeInclusive<Ipv4Addr> {
@@ -260,6 +266,7 @@ fn executor_config(
             .unwrap_or_else(|| temporary.join("artifacts")),
         unfit_pattern: unfit_pattern(given)?,
         job_variables,
+        observe: false,
         vpdu_endpoint: given.text("EXECUTOR_VPDU_ENDPOINT").map(str::to_owned),
         console_host: console_host(given)?,
     })

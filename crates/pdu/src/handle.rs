@@ -20,11 +20,13 @@ pub struct PduOptions {
     pub reserved: BTreeSet<PortId>,
     /// Minimum off time of every port; the driver's default if absent.
     pub min_off: Option<Duration>,
+    /// Read, but switch nothing: what would be switched is logged and refused.
+    pub observe: bool,
 }
 
 impl Default for PduOptions {
     fn default() -> Self {
-        Self { poll: Duration::from_secs(1), reserved: BTreeSet::new(), min_off: None }
+        Self { poll: Duration::from_secs(1), reserved: BTreeSet::new(), min_off: None, observe: false }
     }
 }
 
@@ -88,6 +90,18 @@ pub enum PowerError {
         /// The last failure of the driver, if there was one.
         source: Option<DriverError>,
     },
+    /// The gateway only observes.
+    #[error(
+        "the gateway observes: port {port} of PDU {pdu} would be switched {wanted} now, and is left as it is"
+    )]
+    Observing {
+        /// Name of the PDU.
+        pdu: String,
+        /// The port asked for.
+        port: PortId,
+        /// What was asked.
+        wanted: PortState,
+    },
     /// The PDU is no longer in use: the gateway ends, or the farm file does not name it any more.
     #[error("PDU {pdu} is no longer in use")]
     Stopped {
@@ -116,6 +130,7 @@ const QUEUE: usize = 256;
 #[derive(Debug, Clone)]
 pub struct PduHandle {
     name: String,
+    observe: bool,
     requests: mpsc::Sender<Request>,
     snapshot: watch::Receiver<PduSnapshot>,
 }
@@ -129,10 +144,11 @@ impl PduHandle {
         shutdown: CancellationToken,
     ) -> Self {
         let (requests, inbox) = mpsc::channel(QUEUE);
+        let observe = options.observe;
         let first = PduSnapshot { name: name.to_owned(), pdu: Pdu::default() };
         let (publish, snapshot) = watch::channel(first);
         tokio::spawn(task::supervise(name.to_owned(), driver, options, inbox, publish, shutdown));
-        Self { name: name.to_owned(), requests, snapshot }
+        Self { name: name.to_owned(), observe, requests, snapshot }
     }
 
     /// Name in the farm file.
@@ -198,6 +214,11 @@ impl PduHandle {
     }
 
     async fn set(&self, port: &PortId, on: bool, min_off: Duration) -> Result<(), PowerError> {
+        if self.observe {
+            let wanted = if on { PortState::On } else { PortState::Off };
+            tracing::warn!(pdu = self.name, %port, %wanted, "observing: this port would be switched now");
+            return Err(PowerError::Observing { pdu: self.name.clone(), port: port.clone(), wanted });
+        }
         self.ask(|done| Request::Set { port: port.clone(), on, min_off, done }).await
     }
 

@@ -184,6 +184,7 @@ pub fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
         unfit_pattern: None,
         job_variables: Map::new(),
         vpdu_endpoint: None,
+        observe: false,
         console_host: "localhost".to_owned(),
     }
 }

@@ -103,9 +103,18 @@ pub async fn forget(Extract(state): Extract<State>, Path(id): Path<String>) -> R
     Ok(Json(json!({"id": id})))
 }
 
-pub async fn retire(Extract(state): Extract<State>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+/// A job that runs on it runs to its end, or, with `?cancel=true`, is ended.
+pub async fn retire(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Value>, ApiError> {
     state.executor.retire(&id).await?;
-    Ok(Json(json!({"id": id})))
+    let cancel = query.get("cancel").is_some_and(|v| v == "true" || v == "1");
+    // No job runs on it: then there is nothing to cancel.
+    let cancelled = cancel && state.executor.cancel_job(&id, &who.name).await.is_ok();
+    Ok(Json(json!({"id": id, "cancelled": cancelled})))
 }
 
 pub async fn activate(
