@@ -225,9 +225,12 @@ impl DutTask {
             None => self.switch_off_left_on().await,
         }
         loop {
-            self.advance().await;
+            let acted_on = self.advance().await;
             self.remember();
             self.show();
+            if self.memory.pdu_problem != acted_on {
+                continue; // the PDU changed meanwhile: nothing else would tell
+            }
             let pdu = self.power().map(|(pdu, _)| pdu.snapshot());
             let phase = self.activity.as_mut().map(|a| &mut a.phase);
             tokio::select! {
@@ -329,9 +332,15 @@ impl DutTask {
         standing(&self.entry, &self.memory)
     }
 
-    /// Starts what the DUT's standing asks for, if nothing runs.
-    async fn advance(&mut self) {
+    /// Starts what the DUT's standing asks for, if nothing runs. Returns what was known of the PDU's troubles then.
+    async fn advance(&mut self) -> Option<String> {
         let standing = self.standing();
+        let acted_on = self.memory.pdu_problem.clone();
+        self.act_on(standing).await;
+        acted_on
+    }
+
+    async fn act_on(&mut self, standing: Standing) {
         if let Some(activity) = &self.activity {
             let fits = match activity.kind {
                 Kind::Job => true, // a job runs to its end, whatever the file says meanwhile
