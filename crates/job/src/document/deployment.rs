@@ -1,140 +1,137 @@
-//! Reading `deployment`.
+//! Reading `deployment`: both boots of a job, and the defaults of a boot method.
 
-use super::fields;
+use super::{
+    artifact::{self, Groups},
+    dhcp, fastboot, fields, format, lists, storage,
+    supported::{self, Feature},
+};
 use crate::{
-    Artifact, BootSpec,
+    Artifact, BootSpec, ComplexList, Deployment,
     check::{self, Fields},
-    complex_list::ComplexList,
     error::Report,
     yaml::{Kind, Node},
 };
 
-/// One boot as it was written.
-#[derive(Default)]
-struct BootText {
-    kernel: Option<Artifact>,
-    cmdline: Option<ComplexList<String>>,
-    initramfs: Option<ComplexList<Artifact>>,
-}
-
+/// What the first boot loads, and what later boots load.
 pub(super) fn read(node: &Node, report: &mut Report<'_>) -> (BootSpec, BootSpec) {
-    let Some(fields) = Fields::open(node, "`deployment`", &["start", "continue"], report) else {
+    let Some(fields) = Fields::open(node, "`deployment`", &fields::DEPLOYMENT, report) else {
         return Default::default();
     };
     let mut boot = |name: &str| match fields.get(name) {
         Some(node) => read_boot(node, &format!("deployment.{name}"), report),
-        None => BootText::default(),
+        None => Deployment::default(),
     };
     let start = boot("start");
     let later = boot("continue");
-    let merged = BootText {
-        kernel: later.kernel.or_else(|| start.kernel.clone()),
-        cmdline: merge(start.cmdline.as_ref(), later.cmdline),
-        initramfs: merge(start.initramfs.as_ref(), later.initramfs),
-    };
-    (finish_boot(&start), finish_boot(&merged))
-}
-
-fn merge<T: Clone>(start: Option<&ComplexList<T>>, later: Option<ComplexList<T>>) -> Option<ComplexList<T>> {
-    match (start, later) {
-        (Some(start), Some(later)) => Some(start.updated_by(&later)),
-        (start, later) => later.or_else(|| start.cloned()),
+    if let Some(node) = fields.get("continue") {
+        compare(&start, &later, node, "deployment.continue", report);
     }
+    let merged = start.updated_by(&later);
+    (start.into(), merged.into())
 }
 
-fn finish_boot(boot: &BootText) -> BootSpec {
-    let some = |all: Vec<Artifact>| (!all.is_empty()).then_some(all);
-    let parts = boot.cmdline.as_ref().map(ComplexList::flatten).unwrap_or_default();
-    BootSpec {
-        kernel: boot.kernel.clone(),
-        initramfs: boot.initramfs.as_ref().map(ComplexList::flatten).and_then(some),
-        cmdline: (!parts.is_empty()).then(|| parts.join(" ")),
-    }
-}
-
-fn read_boot(node: &Node, path: &str, report: &mut Report<'_>) -> BootText {
-    let Some(fields) = Fields::open(node, &format!("`{path}`"), &fields::BOOT, report) else {
-        return BootText::default();
-    };
-    fields.refuse(&format!("{path}."), &["dtb", "storage", "fastboot", "dhcp"], report);
-    let mut boot = BootText::default();
+/// One boot.
+pub(super) fn read_boot(node: &Node, path: &str, report: &mut Report<'_>) -> Deployment {
+    let mut boot = Deployment::default();
+    let Some(fields) = Fields::open(node, &format!("`{path}`"), &fields::BOOT, report) else { return boot };
     if let Some(node) = fields.get("kernel") {
-        let path = format!("{path}.kernel");
-        if let Some(kernel) = Fields::open(node, &format!("`{path}`"), &fields::KERNEL, report) {
-            boot.kernel = read_source(&kernel, &path, report);
-            boot.cmdline = kernel.get("cmdline").map(|n| read_cmdline(n, &path, report));
-        }
+        read_kernel(node, &format!("{path}.kernel"), &mut boot, report);
     }
     if let Some(node) = fields.get("initramfs") {
-        let path = format!("{path}.initramfs");
-        boot.initramfs = Some(ComplexList::read(node, report, is_artifact, &mut |item, report| {
-            read_artifact(item, &path, report)
-        }));
+        boot.initramfs = read_artifacts(node, &format!("{path}.initramfs"), report);
+    }
+    if let Some(node) = fields.get("dtb") {
+        let path = format!("{path}.dtb");
+        supported::ask(Feature::Dtb, node, &path, report);
+        boot.dtb = read_artifacts(node, &path, report);
+    }
+    if let Some(node) = fields.get("storage") {
+        storage::read(node, &format!("{path}.storage"), &mut boot, report);
+    }
+    if let Some(node) = fields.get("fastboot") {
+        let path = format!("{path}.fastboot");
+        supported::ask(Feature::Fastboot, node, &path, report);
+        boot.fastboot = fastboot::read(node, &path, report);
+    }
+    if let Some(node) = fields.get("dhcp") {
+        let path = format!("{path}.dhcp");
+        supported::ask(Feature::Dhcp, node, &path, report);
+        boot.dhcp = dhcp::read(node, &path, report);
     }
     boot
 }
 
-fn read_cmdline(node: &Node, path: &str, report: &mut Report<'_>) -> ComplexList<String> {
-    let what = format!("each part of `{path}.cmdline`");
-    ComplexList::read(node, report, |_| false, &mut |item, report| check::text(item, &what, report))
-}
-
-/// A mapping with the name of an artifact's field is an artifact, not categories.
-fn is_artifact(node: &Node) -> bool {
-    match &node.kind {
-        Kind::Map(entries) => entries.iter().any(|(key, _)| fields::ARTIFACT.contains(&key.text.as_str())),
-        _ => false,
+fn read_kernel(node: &Node, path: &str, boot: &mut Deployment, report: &mut Report<'_>) {
+    let Some(kernel) = Fields::open(node, &format!("`{path}`"), &fields::KERNEL, report) else { return };
+    boot.kernel = artifact::read_source(&kernel, path, Groups::None, report);
+    boot.kernel_format = format::read(&kernel, path, Groups::None, report);
+    if let Some(node) = kernel.get("cmdline") {
+        let what = format!("each part of `{path}.cmdline`");
+        boot.cmdline = lists::read(node, &[], report, &mut |item, report| check::text(item, &what, report));
     }
 }
 
-fn read_artifact(node: &Node, path: &str, report: &mut Report<'_>) -> Option<Artifact> {
-    let Kind::Map(_) = &node.kind else {
-        let message = format!("each of `{path}` must be a mapping, not {}", node.describe());
-        report.problem_with_help(node.at, message, "write {url: ...} or {data: ...}, or categories of such");
-        return None;
-    };
-    let fields = Fields::open(node, &format!("an artifact of `{path}`"), &fields::ARTIFACT, report)?;
-    let before = report.count();
-    let source = read_source(&fields, path, report);
-    if source.is_none() && report.count() == before {
-        let help = "give `url` or `data`; leave the whole field out for the default of the machine";
-        report.problem_with_help(fields.at, format!("an artifact of `{path}` has no source"), help);
-    }
-    source
+fn read_artifacts(node: &Node, path: &str, report: &mut Report<'_>) -> ComplexList<Artifact> {
+    lists::read(node, &fields::ARTIFACT, report, &mut |item, report| artifact::read(item, path, report))
 }
 
-/// At most one source. What is there and not supported is refused.
-fn read_source(fields: &Fields<'_>, path: &str, report: &mut Report<'_>) -> Option<Artifact> {
-    fields.refuse(&format!("{path}."), &["archive", "format"], report);
-    for name in ["url", "data"] {
-        if let Some(node) = fields.get_empty(name) {
-            let text =
-                format!("`{path}.{name}` is empty (is a variable not defined?): it counts as not given");
-            report.warning(node.at, text);
-        }
+/// What `continue` says of things that `start` has.
+fn compare(start: &Deployment, later: &Deployment, node: &Node, path: &str, report: &mut Report<'_>) {
+    let artifact = &fields::ARTIFACT;
+    let file = &fields::STORAGE_FILE;
+    let list = |names: &[&str]| below(node, names).map(|node| (node, format!("{path}.{}", names.join("."))));
+    if let Some((node, path)) = list(&["kernel", "cmdline"]) {
+        lists::compare(&start.cmdline, node, &path, &[], report);
     }
-    match (fields.get("url"), fields.get("data")) {
-        (Some(url), Some(_)) => {
-            report.problem_with_help(
-                url.at,
-                format!("`{path}` has two sources"),
-                "keep one of `url` and `data`",
-            );
-            None
-        }
-        (Some(node), None) => {
-            let url = check::text(node, &format!("`{path}.url`"), report)?;
-            if !url.starts_with("http://") && !url.starts_with("https://") {
-                let help = "write the whole address, with https:// or http://";
-                report.problem_with_help(
-                    node.at,
-                    format!("`{path}.url` is no address that can be fetched"),
-                    help,
-                );
-            }
-            Some(Artifact::Url(url))
-        }
-        (None, Some(node)) => check::text(node, &format!("`{path}.data`"), report).map(Artifact::Data),
-        (None, None) => None,
+    if let Some((node, path)) = list(&["initramfs"]) {
+        lists::compare(&start.initramfs, node, &path, artifact, report);
+    }
+    if let Some((node, path)) = list(&["dtb"]) {
+        lists::compare(&start.dtb, node, &path, artifact, report);
+    }
+    if let Some((node, path)) = list(&["storage", "http"]) {
+        lists::compare(&start.http, node, &path, file, report);
+    }
+    if let Some((node, path)) = list(&["storage", "tftp"]) {
+        lists::compare(&start.tftp, node, &path, file, report);
+    }
+    if let Some((node, path)) = list(&["dhcp"]) {
+        lists::compare(&start.dhcp, node, &path, &fields::DHCP, report);
+    }
+    let changed_image =
+        |name: &str| later.images.get(name).is_some_and(|l| start.images.get(name).is_some_and(|s| s != l));
+    if let Some((node, path)) = list(&["storage", "imagestore", "public", "images"]) {
+        refuse_changed(node, &path, "an image is pulled once for the whole job", &changed_image, report);
+    }
+    let changed_device =
+        |name: &str| later.nbd.get(name).is_some_and(|l| start.nbd.get(name).is_some_and(|s| s != l));
+    if let Some((node, path)) = list(&["storage", "nbd"]) {
+        refuse_changed(node, &path, "a block device lives as long as the job", &changed_device, report);
+    }
+}
+
+/// The node at the end of these fields.
+fn below<'a>(node: &'a Node, names: &[&str]) -> Option<&'a Node> {
+    names.iter().try_fold(node, |node, name| match &node.kind {
+        Kind::Map(entries) => entries.iter().find(|(key, _)| key.text == *name).map(|(_, value)| value),
+        _ => None,
+    })
+}
+
+fn refuse_changed(
+    node: &Node,
+    path: &str,
+    why: &str,
+    changed: &dyn Fn(&str) -> bool,
+    report: &mut Report<'_>,
+) {
+    let Kind::Map(entries) = &node.kind else { return };
+    for (key, _) in entries.iter().filter(|(key, _)| changed(&key.text)) {
+        let message = format!("`{path}.{}` is another than that of `start`", key.text);
+        report.problem_with_help(
+            key.at,
+            message,
+            format!("{why}: take another name, or leave it out to keep it"),
+        );
     }
 }

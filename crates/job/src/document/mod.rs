@@ -1,10 +1,21 @@
 //! The third layer of a job: what the fields of the tree mean.
 
+mod artifact;
+pub(crate) mod boot_methods;
 mod deployment;
-mod fields;
+mod dhcp;
+mod fastboot;
+pub(crate) mod fields;
+mod format;
+mod lists;
 mod patterns;
+mod proxy;
+mod storage;
+mod supported;
 
 use farmgate_protocol::Timestamp;
+
+use supported::Feature;
 
 use crate::{
     Job, Target,
@@ -18,7 +29,7 @@ use crate::{
 pub(crate) fn read_target_only(tree: &Node, report: &mut Report<'_>) -> Option<Option<Target>> {
     let fields = open_job(tree, report)?;
     let Some(node) = fields.get("target") else { return Some(None) };
-    let target = Fields::open(node, "`target`", &["id", "tags"], report)?;
+    let target = Fields::open(node, "`target`", &fields::TARGET, report)?;
     // An id or tags that a variable gives are nothing yet: the second rendering tells.
     if target.get("id").is_none() && target.get("tags").is_none() {
         return Some(None);
@@ -29,7 +40,10 @@ pub(crate) fn read_target_only(tree: &Node, report: &mut Report<'_>) -> Option<O
 /// The whole job.
 pub(crate) fn read(tree: &Node, report: &mut Report<'_>) -> Option<Job> {
     let fields = open_job(tree, report)?;
-    fields.refuse("", &["proxy"], report);
+    let proxy = fields.get("proxy").and_then(|node| {
+        supported::ask(Feature::Proxy, node, "proxy", report);
+        proxy::read(node, report)
+    });
     let deadline = fields.get("deadline").and_then(|node| read_deadline(node, report));
     let target = fields.get("target").and_then(|node| read_target(node, report));
     let timeouts = timeouts::read(fields.get("timeouts"), report);
@@ -38,7 +52,16 @@ pub(crate) fn read(tree: &Node, report: &mut Report<'_>) -> Option<Job> {
         Some(node) => deployment::read(node, report),
         None => Default::default(),
     };
-    Some(Job { target, deadline, timeouts, console_patterns, start, continue_, warnings: Vec::new() })
+    Some(Job {
+        target,
+        deadline,
+        timeouts,
+        console_patterns,
+        start,
+        continue_,
+        proxy: proxy.unwrap_or_default(),
+        warnings: Vec::new(),
+    })
 }
 
 fn open_job<'a>(tree: &'a Node, report: &mut Report<'_>) -> Option<Fields<'a>> {
@@ -63,7 +86,7 @@ fn open_job<'a>(tree: &'a Node, report: &mut Report<'_>) -> Option<Fields<'a>> {
 }
 
 fn read_target(node: &Node, report: &mut Report<'_>) -> Option<Target> {
-    let fields = Fields::open(node, "`target`", &["id", "tags"], report)?;
+    let fields = Fields::open(node, "`target`", &fields::TARGET, report)?;
     let id = fields.get("id").and_then(|n| check::text(n, "`target.id`", report));
     let tags = fields.get("tags").and_then(|n| check::texts(n, "`target.tags`", report));
     if fields.get("id").is_none() && fields.get("tags").is_none() {

@@ -30,6 +30,16 @@ pub(super) fn read(node: Option<&Node>, timeouts: &Timeouts, report: &mut Report
             );
         }
     }
+    if let (Some(node), true, false) = (get("job_warn"), job_warn.is_some(), job_success.is_some()) {
+        let text = "`job_warn` means nothing without `job_success`: the verdict stays COMPLETE";
+        report.warning(node.at, text);
+    }
+    if let (Some(node), true, 0) =
+        (get("session_reboot"), session_reboot.is_some(), timeouts.boot_cycle.retries)
+    {
+        let text = "`session_reboot` ends the job, because `timeouts.boot_cycle` allows no reboot: give it `retries`";
+        report.warning(node.at, text);
+    }
     ConsolePatterns {
         session_end,
         session_reboot,
@@ -64,7 +74,7 @@ fn read_watchdogs(
         let mut one =
             |name: &str| fields.get(name).and_then(|n| read_pattern(n, &format!("{path}.{name}"), report));
         let (start, reset, stop) = (one("start"), one("reset"), one("stop"));
-        if fields.get("start").is_none() {
+        if fields.lacks("start") {
             report.problem_with_help(
                 fields.at,
                 format!("`{path}` has no `start`"),
@@ -84,14 +94,11 @@ fn read_watchdogs(
 
 fn read_pattern(node: &Node, path: &str, report: &mut Report<'_>) -> Option<Pattern> {
     let fields = Fields::open(node, &format!("`{path}`"), &["regex"], report)?;
-    let Some(regex) = fields.get("regex") else {
-        report.problem_with_help(
-            fields.at,
-            format!("`{path}` has no `regex`"),
-            "write {regex: 'text to look for'}",
-        );
-        return None;
-    };
+    if fields.lacks("regex") {
+        let help = "write {regex: 'text to look for'}";
+        report.problem_with_help(fields.at, format!("`{path}` has no `regex`"), help);
+    }
+    let regex = fields.get("regex")?;
     let text = check::text(regex, &format!("`{path}.regex`"), report)?;
     match Pattern::new(&text) {
         Ok(pattern) => Some(pattern),
