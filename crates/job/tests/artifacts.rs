@@ -14,7 +14,8 @@ fn look(text: &str) -> Checked<Job> {
 fn kernel(written: &str) -> Artifact {
     let checked = look(&format!("version: 1\ndeployment: {{start: {{kernel: {written}}}}}\n"));
     assert_eq!(checked.problems, [], "{written}");
-    checked.value.unwrap().start.kernel.unwrap()
+    let kernel = checked.value.and_then(|job| job.start.kernel);
+    kernel.unwrap_or_else(|| panic!("no kernel: {written}"))
 }
 
 fn url(text: &str) -> Artifact {

@@ -15,7 +15,7 @@ fn look(text: &str) -> Checked<BootMethods> {
 fn good(text: &str) -> BootMethods {
     let checked = look(text);
     assert_eq!(checked.problems, [], "{text}");
-    checked.value.unwrap()
+    checked.value.unwrap_or_else(|| panic!("no value: {text}"))
 }
 
 const FARM: &str = r#"

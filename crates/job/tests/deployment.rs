@@ -11,7 +11,7 @@ fn look(text: &str) -> Checked<Job> {
 fn good(text: &str) -> Job {
     let checked = look(text);
     assert_eq!(checked.problems, [], "{text}");
-    checked.value.unwrap()
+    checked.value.unwrap_or_else(|| panic!("no value: {text}"))
 }
 
 /// Everything that the language has.

@@ -14,7 +14,7 @@ fn look(storage: &str) -> Checked<Job> {
 fn good(storage: &str) -> farmgate_job::Storage {
     let checked = look(storage);
     assert_eq!(checked.problems, [], "{storage}");
-    checked.value.unwrap().start.storage
+    checked.value.unwrap_or_else(|| panic!("no value: {storage}")).start.storage
 }
 
 #[test]
