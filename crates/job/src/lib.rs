@@ -5,29 +5,54 @@
 //! decides, event by event, what the gateway does for it and which verdict it ends with. Nothing here reads a
 //! file, a clock or a socket: whoever calls brings text, variables and times, and carries out the actions.
 
+mod artifact;
+mod boot_methods;
 mod check;
 mod complex_list;
+mod deployment;
+mod dhcp;
 mod document;
 mod error;
+mod fastboot;
 mod matcher;
 mod model;
+mod path_pattern;
 mod pattern;
 mod places;
+mod proxy;
 mod python_class;
 mod python_regex;
 mod run;
+mod storage;
 mod template;
 mod timeouts;
 mod variables;
+mod whole_regex;
+mod words;
 mod yaml;
 
+pub use artifact::{
+    Archive, ArchiveCompression, ArchiveExtension, ArchiveFormat, ArchiveMember, Artifact, Format, Keep,
+    UbootArchitecture, UbootCompression, UbootFormat, UbootOs, UbootType,
+};
+pub use boot_methods::{
+    BootMethods, DhcpBootMethod, FastbootClient, FastbootMatch, FastbootMethod, ScriptClient, ScriptMatch,
+};
+pub use complex_list::ComplexList;
+pub use deployment::{BootSpec, Deployment};
+pub use dhcp::{DhcpClient, DhcpMatch, DhcpOffer, DhcpOption, DhcpValue, OptionKind, TextMatch};
 pub use error::{Checked, JobError, Place, Problem};
+pub use fastboot::Fastboot;
 pub use matcher::{MAX_LINE, PatternName, WatchdogEdge};
-pub use model::{Artifact, BootSpec, ConsolePatterns, Job, Target, Timeout, Timeouts, WatchdogPatterns};
+pub use model::{ConsolePatterns, Job, Target, Timeout, Timeouts, WatchdogPatterns};
+pub use path_pattern::PathPattern;
 pub use pattern::{Pattern, PatternError};
+pub use proxy::{Endpoint, EndpointError, Proxy};
 pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, TimerId};
+pub use storage::{Backing, BlockDevice, ContainerImage, PullPolicy, Storage, StorageFile};
 pub use template::{MAX_RENDERED, MAX_SOURCE, render_data};
 pub use variables::Variables;
+pub use whole_regex::{Groups, RegexError, WholeRegex};
 
 /// The text of a job and the name under which errors speak of it.
 #[derive(Debug, Clone, Copy)]
@@ -76,4 +101,23 @@ pub fn resolve(source: &Source<'_>, variables: &Variables) -> Result<Job, JobErr
     let (mut job, warnings) = check(source, variables).accept(source.name)?;
     job.warnings = warnings.iter().map(ToString::to_string).collect();
     Ok(job)
+}
+
+/// The file of boot methods, with all that is to be said of it. `variables` are those of the farm: no machine is
+/// known. It is a template and then YAML, as a job is.
+pub fn check_boot_methods(source: &Source<'_>, variables: &Variables) -> Checked<BootMethods> {
+    let rendered = match template::render(source, variables, template::Pass::Full) {
+        Ok(rendered) => rendered,
+        Err(error) => return Checked::failed(error),
+    };
+    let mut report = error::Report::new(source, &rendered);
+    let says_nothing =
+        rendered.text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#')));
+    let methods = if says_nothing {
+        Some(BootMethods::default())
+    } else {
+        yaml::parse(&rendered.text, &mut report)
+            .and_then(|tree| document::boot_methods::read(&tree, &mut report))
+    };
+    report.finish(methods)
 }

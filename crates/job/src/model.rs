@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use farmgate_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::Pattern;
+use crate::{BootSpec, Pattern, Proxy};
 
 /// Which machine a job asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Job {
     pub start: BootSpec,
     /// What every later boot loads.
     pub continue_: BootSpec,
+    /// What it may reach through the gateway's proxy.
+    #[serde(default)]
+    pub proxy: Proxy,
     /// What is allowed, but hardly meant: whole texts for a person.
     pub warnings: Vec<String>,
 }
@@ -101,25 +104,4 @@ pub struct WatchdogPatterns {
     pub reset: Option<Pattern>,
     /// Disarms it.
     pub stop: Option<Pattern>,
-}
-
-/// What a boot loads. What is absent is the default of the machine's boot method.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootSpec {
-    /// The kernel.
-    pub kernel: Option<Artifact>,
-    /// Concatenated in this order; never empty.
-    pub initramfs: Option<Vec<Artifact>>,
-    /// The kernel command line.
-    pub cmdline: Option<String>,
-}
-
-/// Where a file comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Artifact {
-    /// To be fetched.
-    Url(String),
-    /// Its content: a template, see [`crate::render_data`].
-    Data(String),
 }

@@ -43,7 +43,7 @@ pub(crate) fn read(node: Option<&Node>, report: &mut Report<'_>) -> Timeouts {
     let boot_cycle = one("boot_cycle", Timeout::INFINITE, true);
     let first_console_activity = one("first_console_activity", Timeout::INFINITE, true);
     let console_activity = one("console_activity", Timeout::INFINITE, true);
-    Timeouts {
+    let timeouts = Timeouts {
         overall,
         infra_setup,
         infra_teardown,
@@ -52,6 +52,42 @@ pub(crate) fn read(node: Option<&Node>, report: &mut Report<'_>) -> Timeouts {
         first_console_activity,
         console_activity,
         watchdogs: get("watchdogs").map(|n| read_watchdogs(n, report)).unwrap_or_default(),
+    };
+    if let Some(fields) = &fields {
+        warn(fields, &timeouts, report);
+    }
+    timeouts
+}
+
+/// Timeouts that can never be hit.
+fn warn(fields: &Fields<'_>, timeouts: &Timeouts, report: &mut Report<'_>) {
+    let named = [
+        ("infra_setup", Some(&timeouts.infra_setup)),
+        ("boot_cycle", Some(&timeouts.boot_cycle)),
+        ("firmware_boot", timeouts.firmware_boot.as_ref()),
+        ("first_console_activity", Some(&timeouts.first_console_activity)),
+        ("console_activity", Some(&timeouts.console_activity)),
+    ];
+    let watchdogs = match fields.get("watchdogs").map(|node| &node.kind) {
+        Some(Kind::Map(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    let watchdogs = watchdogs.iter().filter_map(|(key, node)| {
+        Some((format!("watchdogs.{}", key.text), node.at, timeouts.watchdogs.get(&key.text)?))
+    });
+    let named = named
+        .into_iter()
+        .filter_map(|(name, timeout)| Some((name.to_owned(), fields.get(name)?.at, timeout?)));
+    for (name, at, timeout) in named.chain(watchdogs) {
+        if timeout.limit.is_none() && timeout.retries > 0 && name != "boot_cycle" {
+            report.warning(at, format!("`timeouts.{name}` has `retries`, but no length: it is never hit"));
+        } else if let (Some(limit), Some(overall)) = (timeout.limit, timeouts.overall.limit)
+            && limit >= overall
+            && !overall.is_zero()
+        {
+            let text = format!("`timeouts.{name}` is never hit: `overall` ends the job before it");
+            report.warning(at, text);
+        }
     }
 }
 

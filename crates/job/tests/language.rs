@@ -197,9 +197,9 @@ fn a_folded_pattern_and_one_with_carriage_return_are_read() {
 #[test]
 fn what_is_not_supported_yet_is_refused_by_its_name() {
     let table = [
-        ("deployment: {start: {storage: {http: {path: /x, data: x}}}}", "deployment.start.storage", 2),
+        ("deployment: {start: {storage: {http: {path: /x, data: x}}}}", "deployment.start.storage.http", 2),
         ("deployment:\n  start:\n    dtb: {url: http://h/d}", "deployment.start.dtb", 4),
-        ("deployment: {continue: {fastboot: {x: 1}}}", "deployment.continue.fastboot", 2),
+        ("deployment: {continue: {fastboot: {base: 1}}}", "deployment.continue.fastboot", 2),
         ("deployment: {start: {dhcp: [{options: {}}]}}", "deployment.start.dhcp", 2),
         (
             "deployment: {start: {kernel: {url: http://h/k, format: [{archive: {}}]}}}",

@@ -76,5 +76,9 @@ async fn content(
             warnings.extend(fetched.warning);
             Ok(Content::File(fetched.path))
         }
+        // `farmgate_job::resolve` refuses jobs with these.
+        Artifact::Archive(_) | Artifact::Formatted(..) => {
+            Err((Cause::Bug, "an artifact with `archive` or `format` came through the check of the job".into()))
+        }
     }
 }
