@@ -15,6 +15,7 @@ mod pattern;
 mod places;
 mod python_class;
 mod python_regex;
+mod resolved;
 mod run;
 mod template;
 mod timeouts;
@@ -25,6 +26,9 @@ pub use error::{Checked, JobError, Place, Problem};
 pub use matcher::{MAX_LINE, PatternName, WatchdogEdge};
 pub use model::{Artifact, BootSpec, ConsolePatterns, Job, Target, Timeout, Timeouts, WatchdogPatterns};
 pub use pattern::{Pattern, PatternError};
+pub use resolved::{
+    Explained, ExplainedPattern, ExplainedTimeout, Facts, Origin, Part, explain, firmware_boot,
+};
 pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, TimerId};
 pub use template::{MAX_RENDERED, MAX_SOURCE, render_data};
 pub use variables::Variables;
