@@ -8,7 +8,6 @@ use farmgate_protocol::{
     dut::{Dut, DutState},
     submit::Metadata,
 };
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -94,7 +93,7 @@ impl Executor {
         let mut idle = Vec::new();
         for (index, dut) in matching.iter().enumerate() {
             if index == 0 || dut.state == DutState::Idle {
-                let variables = self.variables(&submission, dut);
+                let variables = self.variables(&submission, Some(dut));
                 let job = self.shared().config.resolve(&source, &variables).map_err(Box::new)?;
                 if job.target.is_none() && submission.metadata.target.is_none() {
                     return Err(SubmitError::BadRequest("the job names no target".to_owned()));
@@ -149,7 +148,7 @@ impl Executor {
         {
             return Ok(Target { id: target.id.clone(), tags: target.tags.clone().unwrap_or_default() });
         }
-        let variables = self.with_common(submission, Variables::default());
+        let variables = self.variables(submission, None);
         let target = farmgate_job::target_of(source, &variables).map_err(Box::new)?;
         target.ok_or_else(|| {
             SubmitError::BadRequest(
@@ -159,16 +158,9 @@ impl Executor {
         })
     }
 
-    fn variables(&self, submission: &Submission, dut: &Dut) -> Variables {
-        self.with_common(submission, Variables::for_dut(dut, &self.shared().config.farm_name))
-    }
-
-    fn with_common(&self, submission: &Submission, mut variables: Variables) -> Variables {
-        for (name, value) in &self.shared().config.job_variables {
-            variables = variables.set(name, value.clone());
-        }
+    fn variables(&self, submission: &Submission, dut: Option<&Dut>) -> Variables {
         let environ = submission.metadata.environ.clone().unwrap_or_default();
-        variables.set("environ", Value::from_iter(environ))
+        self.shared().config.submission_variables(dut, environ)
     }
 }
 
