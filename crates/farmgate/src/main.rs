@@ -2,12 +2,13 @@
 //!
 //! `serve` is the gateway itself, `salad` its console process (started by `serve` when none runs), `check` tells
 //! what is wrong with the settings and the farm file, `check-job` what is wrong with a job, `settings` prints every
-//! setting with its meaning.
+//! setting with its meaning, `schema` what an editor needs to help with jobs.
 
 mod api;
 mod check;
 mod check_job;
 mod console_process;
+mod schema;
 mod serve;
 mod settings;
 mod signals;
@@ -43,6 +44,11 @@ enum Command {
     CheckJob(check_job::Args),
     /// Print all settings with their meaning, as a settings file to start from.
     Settings,
+    /// Print the JSON Schema of a format, for editors.
+    Schema {
+        /// Which.
+        format: schema::Format,
+    },
 }
 
 fn main() -> ExitCode {
@@ -71,6 +77,7 @@ fn run(cli: Cli) -> Result<ExitCode, BoxError> {
     let load = || settings::Settings::load(file, &|name| std::env::var(name).ok());
     match cli.command {
         Command::Settings => print!("{}", settings::documentation()),
+        Command::Schema { format } => schema::print(format)?,
         Command::CheckJob(args) => return check_job::run(&args, file),
         Command::Check => {
             let settings = load()?;

@@ -17,6 +17,7 @@ mod python_class;
 mod python_regex;
 mod resolved;
 mod run;
+mod schema;
 mod template;
 mod timeouts;
 mod variables;
@@ -30,6 +31,7 @@ pub use resolved::{
     Explained, ExplainedPattern, ExplainedTimeout, Facts, Origin, Part, explain, firmware_boot,
 };
 pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, TimerId};
+pub use schema::schema;
 pub use template::{MAX_RENDERED, MAX_SOURCE, render_data};
 pub use variables::Variables;
 
