@@ -91,11 +91,13 @@ fn target() -> Value {
 fn proxy() -> Value {
     let mut endpoint = plain_text();
     endpoint["description"] = json!("host:port");
+    endpoint["pattern"] = json!(format!(":[0-9]+${OR_TEMPLATE}"));
+    endpoint["examples"] = json!(["gitlab.example.org:443"]);
     let endpoints = complex_list(
         "Endpoints, each host:port, that the machine may reach while the job runs.",
         &endpoint,
         &[],
-        &json!(["fdo.example:443"]),
+        &json!(["gitlab.example.org:443"]),
     );
     not_yet(object("What the machine may reach through the gateway.", [("allowed_endpoints", endpoints)]))
 }

@@ -112,7 +112,7 @@ fn follow(all: &Value, node: &Value) -> (Value, Option<String>) {
 /// A value that the schema takes as right.
 fn sample(all: &Value, node: &Value) -> Value {
     let (node, _) = follow(all, node);
-    if let Some(value) = node.get("const").or(node["examples"].get(0)).or(node["enum"].get(0)) {
+    if let Some(value) = node.get("const").or(node["examples"].get(0)).or(node["enum"].get(1)) {
         return value.clone();
     }
     if let Some(first) = node["anyOf"].get(0) {
@@ -151,6 +151,13 @@ fn beside(all: &Value, node: &Value, field: &str) -> Map<String, Value> {
     if properties.contains_key("url") && !sources.contains(&field) {
         fields.insert("url".to_owned(), sample(all, &properties["url"]));
     }
+    // An archive that gains a file must be one; an offer without any of its fields would be categories.
+    for (telling, needed) in [("keep", "extension"), ("options", "options")] {
+        let add = field == "add" || telling == "options";
+        if properties.contains_key(telling) && add && needed != field {
+            fields.insert(needed.to_owned(), sample(all, &properties[needed]));
+        }
+    }
     fields
 }
 
@@ -183,7 +190,9 @@ fn walk(all: &Value, node: &Value, way: &Way, visit: &mut dyn FnMut(&Value, &Way
         }
     }
     if node["additionalProperties"].is_object() {
-        let step = Step::Field { name: "name".to_owned(), beside: Map::new() };
+        let example = node["examples"][0].as_object().and_then(|e| e.keys().next());
+        let name = example.map_or("name", String::as_str).to_owned();
+        let step = Step::Field { name, beside: Map::new() };
         walk(all, &node["additionalProperties"], &way.then(step), visit);
     }
     if node["items"].is_object() {

@@ -105,7 +105,7 @@ fn boot() -> Value {
         "Options that the DHCP server gives to this machine.",
         &json!({"$ref": "#/$defs/dhcp_offer"}),
         &OFFER,
-        &json!({"match": {"architecture": "x86_64"}, "options": {"host_name": "box"}}),
+        &json!({"match": {"architecture": "x86_64"}, "options": {"ntp_servers": ["10.42.0.1"]}}),
     );
     object(
         "What a boot loads.",
@@ -382,7 +382,10 @@ fn fastboot() -> Value {
             ("os_patch_level", text("Its patch level, year and month: 2026-11.")),
             (
                 "boot_image",
-                reference("artifact", "A ready image: kernel, initramfs and device tree are not used."),
+                reference(
+                    "artifact_or_nothing",
+                    "A ready image: kernel, initramfs and device tree are not used.",
+                ),
             ),
         ],
     );
@@ -413,14 +416,14 @@ fn dhcp_offer() -> Value {
     );
     let value = json!({
         "type": ["string", "number", "boolean", "array", "null"],
-        "items": {"type": ["string", "number", "boolean"]},
-        "examples": ["box"],
+        "items": {"type": ["string", "number", "boolean"], "examples": ["10.42.0.1"]},
+        "examples": [["10.42.0.1"]],
     });
     let mut options =
-        named("Options by name (those of RFC 2132, as host_name) or by number (\"12\").", &value);
-    options["examples"] = json!([{"host_name": "box"}]);
+        named("Options by name (those of RFC 2132, as ntp_servers) or by number (\"42\").", &value);
+    options["examples"] = json!([{"ntp_servers": ["10.42.0.1"]}]);
     let mut offer =
         object("Options for the requests that match.", [("match", matches), ("options", options)]);
-    offer["examples"] = json!([{"options": {"host_name": "box"}}]);
+    offer["examples"] = json!([{"options": {"ntp_servers": ["10.42.0.1"]}}]);
     offer
 }
