@@ -1,4 +1,5 @@
 //! `farmgate check-job` and `farmgate schema`, as a person and a pipeline use them: through the program.
+#![allow(clippy::unwrap_used)] // all of it is a test
 
 use std::{
     io::Write,

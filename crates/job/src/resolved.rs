@@ -95,7 +95,7 @@ pub struct ExplainedPattern {
 /// Something that a boot loads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
-    /// Its field: `kernel`, `initramfs`, `cmdline`, `dtb`, `storage`.
+    /// Its field below the boot, as `dtb` or `storage.http`; `cmdline` stands for that of the kernel.
     pub name: String,
     /// Where it comes from.
     pub origin: Origin,
@@ -300,22 +300,33 @@ fn parts(spec: &BootSpec, tree: &Node, boot: &str) -> Vec<Part> {
     ];
     // The fields of a boot are data: what the language gains appears here by itself.
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(spec) {
-        let others = fields.into_iter().filter(|(name, value)| {
-            !["kernel", "initramfs", "cmdline"].contains(&name.as_str()) && !is_nothing(value)
-        });
+        // A kernel that is given shows what is done to it.
+        let shown = |name: &str| {
+            ["kernel", "initramfs", "cmdline"].contains(&name)
+                || name == "kernel_format" && spec.kernel.is_some()
+        };
+        let others = fields.into_iter().filter(|(name, value)| !shown(name) && !is_nothing(value));
         list.extend(others.map(|(name, value)| part(&name, value, tree, boot)));
     }
     list
 }
 
+/// Where an author writes what a boot keeps under this name, below the boot.
+fn written_as(name: &str) -> Vec<&str> {
+    match name {
+        "kernel_format" => vec!["kernel", "format"],
+        "http" | "tftp" | "nbd" => vec!["storage", name],
+        "images" => vec!["storage", "imagestore"],
+        _ => vec![name],
+    }
+}
+
 fn part(name: &str, value: serde_json::Value, tree: &Node, boot: &str) -> Part {
+    let place = written_as(name);
     let written = |boot: &str| match name {
         "kernel" => given(tree, &["deployment", boot, "kernel"]).is_some_and(names_a_source),
         "cmdline" => given(tree, &["deployment", boot, "kernel", "cmdline"]).is_some(),
-        "kernel_format" => given(tree, &["deployment", boot, "kernel", "format"]).is_some(),
-        "http" | "tftp" | "nbd" => given(tree, &["deployment", boot, "storage", name]).is_some(),
-        "images" => given(tree, &["deployment", boot, "storage", "imagestore"]).is_some(),
-        _ => given(tree, &["deployment", boot, name]).is_some(),
+        _ => given(tree, &[&["deployment", boot], place.as_slice()].concat()).is_some(),
     };
     let origin = match (is_nothing(&value), boot, written(boot), written("start")) {
         (true, ..) => Origin::Default,
@@ -324,7 +335,7 @@ fn part(name: &str, value: serde_json::Value, tree: &Node, boot: &str) -> Part {
         (false, "continue", false, _) => Origin::Start,
         _ => Origin::Given,
     };
-    Part { name: name.to_owned(), origin, value }
+    Part { name: place.join("."), origin, value }
 }
 
 /// A kernel may be there for its command line alone.

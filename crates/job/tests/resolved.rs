@@ -1,4 +1,5 @@
 //! A job explained: every value with where it comes from, and the same values that a run goes by.
+#![allow(clippy::unwrap_used)] // all of it is a test
 
 use std::time::Duration;
 

@@ -189,23 +189,61 @@ fn default_words(settings: &[DefaultSetting]) -> Vec<String> {
 /// What a boot has in a field, a line for each thing.
 fn part_words(value: &Value) -> Vec<String> {
     match value {
-        Value::String(text) => vec![text.clone()],
-        Value::Array(items) => items.iter().map(thing).collect(),
-        other => vec![thing(other)],
+        Value::Array(things) => things.iter().map(words).collect(),
+        // A list with categories, in the order in which it is used.
+        Value::Object(fields) if fields.contains_key("uncategorised") => {
+            let categories = fields.get("categories").and_then(Value::as_object);
+            let groups = categories.into_iter().flat_map(|all| all.values());
+            groups.chain(fields.get("uncategorised")).flat_map(part_words).collect()
+        }
+        // Things by a name of the author's.
+        Value::Object(fields) if fields.values().all(Value::is_object) => {
+            fields.iter().map(|(name, thing)| format!("{name}: {}", words(thing))).collect()
+        }
+        thing => vec![words(thing)],
     }
 }
 
-/// An artifact in words; what is not as simple as that stays JSON.
-fn thing(value: &Value) -> String {
-    let fields = value.as_object().filter(|fields| fields.len() == 1);
-    match fields.and_then(|fields| fields.iter().next()) {
-        Some((name, Value::String(text))) if name == "data" => {
-            let first: String = text.lines().next().unwrap_or_default().chars().take(MAX_SHOWN).collect();
-            let more = if first.len() < text.trim_end().len() { "…" } else { "" };
-            format!("data of {} bytes: {first}{more}", text.len())
+/// A thing in a line; fields that say nothing are left out.
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(" "),
+        Value::Object(fields) => {
+            // An artifact, and the steps that it goes through.
+            if let Some([source, Value::Array(steps)]) =
+                fields.get("formatted").and_then(Value::as_array).map(Vec::as_slice)
+            {
+                let all: Vec<String> = std::iter::once(source).chain(steps).map(words).collect();
+                return all.join(", then ");
+            }
+            let told = fields.iter().filter(|(_, value)| !is_nothing(value));
+            told.map(|(name, value)| field_words(name, value)).collect::<Vec<_>>().join(", ")
         }
-        Some((name, Value::String(text))) => format!("{name} {text}"),
-        _ => value.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn field_words(name: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) if name == "data" => data_words(text),
+        Value::Object(_) | Value::Array(_) => format!("{name} ({})", words(value)),
+        _ => format!("{name} {}", words(value)),
+    }
+}
+
+fn data_words(text: &str) -> String {
+    let first: String = text.lines().next().unwrap_or_default().chars().take(MAX_SHOWN).collect();
+    let more = if first.len() < text.trim_end().len() { "…" } else { "" };
+    format!("data of {} bytes: {first}{more}", text.len())
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_nothing),
+        _ => false,
     }
 }
 
@@ -244,11 +282,28 @@ mod tests {
     }
 
     #[test]
-    fn artifacts_are_told_in_a_line() {
-        assert_eq!(thing(&json!({"url": "https://x/y"})), "url https://x/y");
-        assert_eq!(thing(&json!({"data": "one\ntwo\n"})), "data of 8 bytes: one…");
-        assert_eq!(thing(&json!({"data": "one\n"})), "data of 4 bytes: one");
-        assert_eq!(thing(&json!({"a": 1, "b": 2})), r#"{"a":1,"b":2}"#);
+    fn things_are_told_in_a_line_each_without_what_says_nothing() {
+        for (value, lines) in [
+            (json!({"url": "https://x/y"}), &["url https://x/y"][..]),
+            (json!([{"url": "a"}, {"data": "one\ntwo\n"}]), &["url a", "data of 8 bytes: one…"]),
+            (json!({"data": "one\n"}), &["data of 4 bytes: one"]),
+            (json!("quiet splash"), &["quiet splash"]),
+            (
+                json!({"categories": {"b": [{"url": "b"}]}, "uncategorised": [{"path": "/c", "artifact": {"url": "c"}}]}),
+                &["url b", "path /c, artifact (url c)"],
+            ),
+            (
+                json!({"formatted": [{"url": "k"}, [{"archive": {"keep": [], "add": null, "as": "cpio"}}]]}),
+                &["url k, then archive (as cpio)"],
+            ),
+            (
+                json!({"swap": {"size": 3, "readonly": false, "max": null}, "x": {"url": "d"}}),
+                &["swap: size 3, readonly false", "x: url d"],
+            ),
+            (json!({"version": 2, "base": null}), &["version 2"]),
+        ] {
+            assert_eq!(part_words(&value), lines, "{value}");
+        }
     }
 
     #[test]
