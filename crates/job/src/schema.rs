@@ -13,7 +13,7 @@ mod console;
 
 use serde_json::{Map, Value, json};
 
-/// What a pattern for whole values lets through besides: a template tag, whose result nobody knows yet.
+/// Added to a pattern: a template tag.
 const OR_TEMPLATE: &str = r"|\{\{|\{%";
 
 /// The schema of a job, draft 2020-12.
@@ -59,9 +59,9 @@ fn deadline() -> Value {
         "The job makes no sense after this date and time: submitting it later is refused. Without an offset it is UTC. Default: none.",
     );
     date["type"] = json!(["string", "null"]);
-    date["pattern"] = json!(format!("^\\s*[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{OR_TEMPLATE}"));
     date["examples"] = json!(["2030-12-31T23:59:59+00:00"]);
-    date
+    let pattern = r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}";
+    shaped(date, pattern, "write it as 2030-12-31T23:59:59+00:00; without an offset it is UTC")
 }
 
 fn target() -> Value {
@@ -91,8 +91,8 @@ fn target() -> Value {
 fn proxy() -> Value {
     let mut endpoint = plain_text();
     endpoint["description"] = json!("host:port");
-    endpoint["pattern"] = json!(format!(":[0-9]+${OR_TEMPLATE}"));
     endpoint["examples"] = json!(["gitlab.example.org:443"]);
+    let endpoint = shaped(endpoint, ":[0-9]+$", "write host:port");
     let endpoints = complex_list(
         "Endpoints, each host:port, that the machine may reach while the job runs.",
         &endpoint,
@@ -112,6 +112,14 @@ fn object<const N: usize>(description: &str, fields: [(&str, Value); N]) -> Valu
         "additionalProperties": false,
         "properties": properties,
     })
+}
+
+/// The same where a text must look like this, or hold a template tag, whose result nobody knows yet. `remedy`: what to
+/// write; editors show it instead of the pattern.
+fn shaped(mut text: Value, pattern: &str, remedy: &str) -> Value {
+    text["pattern"] = json!(format!("{pattern}{OR_TEMPLATE}"));
+    text["patternErrorMessage"] = json!(remedy);
+    text
 }
 
 /// The same with fields that must be there.

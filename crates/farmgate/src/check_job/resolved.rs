@@ -235,7 +235,8 @@ fn field_words(name: &str, value: &Value) -> String {
 fn data_words(text: &str) -> String {
     let first: String = text.lines().next().unwrap_or_default().chars().take(MAX_SHOWN).collect();
     let more = if first.len() < text.trim_end().len() { "…" } else { "" };
-    format!("data of {} bytes: {first}{more}", text.len())
+    let unit = if text.len() == 1 { "byte" } else { "bytes" };
+    format!("data of {} {unit}: {first}{more}", text.len())
 }
 
 fn is_nothing(value: &Value) -> bool {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    OR_TEMPLATE, complex_list, count, flag, named, not_yet, object, one_or_several, plain_text, reference,
-    requiring, text, word,
+    complex_list, count, flag, named, not_yet, object, one_or_several, plain_text, reference, requiring,
+    shaped, text, word,
 };
 
 /// What tells an artifact from a mapping of categories.
@@ -138,9 +138,7 @@ fn kernel() -> Value {
 
 /// An artifact with further fields.
 fn artifact<const N: usize>(description: &str, more: [(&str, Value); N]) -> Value {
-    let mut url = text("Where it is fetched from, http or https.");
-    url["pattern"] = json!(format!("^https?://{OR_TEMPLATE}"));
-    url["examples"] = json!(["https://example.org/file"]);
+    let url = url("Where it is fetched from, http or https.");
     let mut data = text("Its content: a template of its own, rendered when it is served.");
     data["examples"] = json!(["hello"]);
     let mut schema = object(
@@ -151,6 +149,12 @@ fn artifact<const N: usize>(description: &str, more: [(&str, Value); N]) -> Valu
         schema["properties"][name] = field;
     }
     schema
+}
+
+fn url(description: &str) -> Value {
+    let mut url = text(description);
+    url["examples"] = json!(["https://example.org/file"]);
+    shaped(url, "^https?://", "write the whole address, with https:// or http://")
 }
 
 fn archive_source() -> Value {
@@ -299,8 +303,8 @@ fn stored_artifact() -> Value {
     let mut path = text(
         "A regex for the whole path that is asked for, or the path itself; \\1 in the url stands for its first group. Mandatory.",
     );
-    path["pattern"] = json!(format!("^/{OR_TEMPLATE}"));
     path["examples"] = json!(["/config"]);
+    let path = shaped(path, "^/", "begin it with /; the whole path is matched");
     let mut stored = artifact("A file that the machine can fetch; exactly one of url, data, archive.", []);
     stored["properties"]["path"] = path;
     stored["examples"] = json!([{"path": "/config", "data": "hello"}]);
@@ -347,9 +351,7 @@ fn nbd() -> Value {
     let mut connections = count("How many connections it takes at once, at least 1.");
     connections["minimum"] = json!(1);
     connections["maximum"] = json!(65_535);
-    let mut url = text("Where its content is fetched from, http or https.");
-    url["pattern"] = json!(format!("^https?://{OR_TEMPLATE}"));
-    url["examples"] = json!(["https://example.org/disk"]);
+    let url = url("Where its content is fetched from, http or https.");
     let disk = object(
         "A disk; exactly one of url and size.",
         [
