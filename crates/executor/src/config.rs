@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use farmgate_job::{Job, JobError, Pattern, Source, Variables};
+use farmgate_protocol::dut::Dut;
 use serde_json::{Map, Value};
 
 use crate::defaults::Defaults;
@@ -66,6 +67,20 @@ impl ExecutorConfig {
             self.resolve(&Source { name: &template.name, text: &template.text }, &variables)?;
         }
         Ok(())
+    }
+
+    /// What the template of a submitted job can name. `dut`: None while the machine is not known.
+    pub fn submission_variables(
+        &self,
+        dut: Option<&Dut>,
+        environ: impl IntoIterator<Item = (String, String)>,
+    ) -> Variables {
+        let mut variables =
+            dut.map_or_else(Variables::default, |dut| Variables::for_dut(dut, &self.farm_name));
+        for (name, value) in &self.job_variables {
+            variables = variables.set(name, value.clone());
+        }
+        variables.set("environ", Value::from_iter(environ))
     }
 
     /// A job against one machine, with what the farm adds to every job.

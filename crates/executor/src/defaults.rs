@@ -19,6 +19,28 @@ pub struct BootDefault {
     pub cmdline: Option<String>,
 }
 
+/// What a boot needs and a job may leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultThing {
+    /// The kernel.
+    Kernel,
+    /// The initramfs.
+    Initramfs,
+    /// The kernel command line.
+    Cmdline,
+}
+
+/// A setting that says what a machine boots where the job does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultSetting {
+    /// Its name: `BOOTS_DEFAULT_IPXE_ARM64_KERNEL`.
+    pub setting: String,
+    /// The key in [`Defaults::special`] of the machines that it is for; None: all for which there is none of their own.
+    pub asks_as: Option<String>,
+    /// A path, or a command line.
+    pub value: String,
+}
+
 /// All of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults {
@@ -47,6 +69,26 @@ impl Defaults {
             }
         }
         found
+    }
+
+    /// All settings that name this thing, the general one first.
+    pub fn settings(&self, thing: DefaultThing) -> Vec<DefaultSetting> {
+        let special = self.special.iter().map(|(key, set)| (Some(key.as_str()), set));
+        let named = std::iter::once((None, &self.general)).chain(special);
+        let found = named.filter_map(|(key, set)| {
+            let path = |path: &PathBuf| path.display().to_string();
+            let (word, value) = match thing {
+                DefaultThing::Kernel => ("KERNEL", set.kernel.as_ref().map(path)),
+                DefaultThing::Initramfs => ("INITRD", set.initrd.as_ref().map(path)),
+                DefaultThing::Cmdline => ("CMDLINE", set.cmdline.clone()),
+            };
+            let setting = match key {
+                None => format!("BOOTS_DEFAULT_{word}"),
+                Some(key) => format!("BOOTS_DEFAULT_{key}_{word}"),
+            };
+            Some(DefaultSetting { setting, asks_as: key.map(str::to_owned), value: value? })
+        });
+        found.collect()
     }
 
     fn all(&self) -> impl Iterator<Item = &BootDefault> {
@@ -85,6 +127,17 @@ mod tests {
     }
     fn asks(buildarch: Option<&str>, platform: Option<&str>) -> ScriptRequest {
         ScriptRequest { platform: platform.map(str::to_owned), buildarch: buildarch.map(str::to_owned) }
+    }
+
+    #[test]
+    fn settings_are_told_with_whom_they_are_for() {
+        let special = BTreeMap::from([("IPXE_ARM64".to_owned(), kernel("arm"))]);
+        let defaults = Defaults { general: kernel("all"), special };
+        let found = defaults.settings(DefaultThing::Kernel);
+        let names: Vec<(&str, &str)> = found.iter().map(|s| (s.setting.as_str(), s.value.as_str())).collect();
+        assert_eq!(names, [("BOOTS_DEFAULT_KERNEL", "all"), ("BOOTS_DEFAULT_IPXE_ARM64_KERNEL", "arm")]);
+        assert_eq!(found[1].asks_as.as_deref(), Some("IPXE_ARM64"));
+        assert_eq!(defaults.settings(DefaultThing::Cmdline), []);
     }
 
     #[test]

@@ -476,7 +476,7 @@ async fn apply(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, farm: &Farm, estat
 }
 
 /// FARM-BASENAME-N for each DUT, where N counts those of a base name by when they were first seen.
-fn full_names(farm_name: &str, farm: &Farm) -> BTreeMap<DutId, String> {
+pub(crate) fn full_names(farm_name: &str, farm: &Farm) -> BTreeMap<DutId, String> {
     let mut order: Vec<(&DutId, &DutEntry)> = farm.duts.iter().collect();
     // Machines without a date came by hand, before dates were kept or after: last, by id.
     order.sort_by_key(|(id, entry)| (entry.first_seen.is_none(), entry.first_seen.clone(), (*id).clone()));

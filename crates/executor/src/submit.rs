@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use farmgate_job::{JobError, Source, Target, Variables};
 use farmgate_protocol::{DutId, Timestamp, dut::Dut, submit::Metadata};
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -88,12 +87,8 @@ pub struct Accepted {
 impl Submission {
     /// What the template sees: the machine, the farm's settings, the submitter's environment.
     pub(crate) fn variables(&self, config: &ExecutorConfig, dut: Option<&Dut>) -> Variables {
-        let mut variables = dut.map_or_else(Variables::default, |d| Variables::for_dut(d, &config.farm_name));
-        for (name, value) in &config.job_variables {
-            variables = variables.set(name, value.clone());
-        }
         let environ = self.metadata.environ.clone().unwrap_or_default();
-        variables.set("environ", Value::from_iter(environ))
+        config.submission_variables(dut, environ)
     }
 }
 

@@ -1,11 +1,14 @@
 //! `farmgate`: the gateway of a farm of test machines, one program.
 //!
 //! `serve` is the gateway itself, `salad` its console process (started by `serve` when none runs), `check` tells
-//! what is wrong with the settings and the farm file, `settings` prints every setting with its meaning.
+//! what is wrong with the settings and the farm file, `check-job` what is wrong with a job, `settings` prints every
+//! setting with its meaning, `schema` what an editor needs to help with jobs.
 
 mod api;
 mod check;
+mod check_job;
 mod console_process;
+mod schema;
 mod serve;
 mod settings;
 mod signals;
@@ -42,8 +45,15 @@ enum Command {
     Salad,
     /// Check the settings and the farm file, and say what is wrong where.
     Check,
+    /// Check a job without running it: what is wrong where, and what it comes to.
+    CheckJob(check_job::Args),
     /// Print all settings with their meaning, as a settings file to start from.
     Settings,
+    /// Print the JSON Schema of a format, for editors.
+    Schema {
+        /// Which.
+        format: schema::Format,
+    },
 }
 
 fn main() -> ExitCode {
@@ -54,10 +64,6 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    if matches!(cli.command, Command::Settings) {
-        print!("{}", settings::documentation());
-        return ExitCode::SUCCESS;
-    }
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
@@ -72,23 +78,35 @@ fn main() -> ExitCode {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn run(cli: Cli) -> Result<ExitCode, BoxError> {
-    let mut settings = settings::Settings::load(cli.settings.as_deref(), &|name| std::env::var(name).ok())?;
+    let file = cli.settings.as_deref();
+    let load = || settings::Settings::load(file, &|name| std::env::var(name).ok());
+    match cli.command {
+        Command::Settings => print!("{}", settings::documentation()),
+        Command::Schema { format } => schema::print(format)?,
+        Command::CheckJob(args) => return check_job::run(&args, file),
+        Command::Check => {
+            let settings = load()?;
+            return on_runtime(async { Ok(check::check(&settings)) });
+        }
+        Command::Serve { observe } => {
+            let mut settings = load()?;
+            if observe {
+                settings.observe();
+            }
+            on_runtime(serve::serve(&settings))?;
+        }
+        Command::Salad => {
+            let settings = load()?;
+            on_runtime(console_process::run(&settings))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn on_runtime<T>(work: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
     // One provider for every TLS user of the process; a second install is the only error there is.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match cli.command {
-            Command::Serve { observe } => {
-                if observe {
-                    settings.observe();
-                }
-                serve::serve(&settings).await.map(|()| ExitCode::SUCCESS)
-            }
-            Command::Salad => console_process::run(&settings).await.map(|()| ExitCode::SUCCESS),
-            Command::Check => Ok(check::check(&settings)),
-            Command::Settings => Ok(ExitCode::SUCCESS),
-        }
-    })
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
 /// An error and what it comes from, each said once.

@@ -22,7 +22,9 @@ mod places;
 mod proxy;
 mod python_class;
 mod python_regex;
+mod resolved;
 mod run;
+mod schema;
 mod storage;
 mod template;
 mod timeouts;
@@ -48,7 +50,11 @@ pub use model::{ConsolePatterns, Job, Target, Timeout, Timeouts, WatchdogPattern
 pub use path_pattern::PathPattern;
 pub use pattern::{Pattern, PatternError};
 pub use proxy::{Endpoint, EndpointError, Proxy};
+pub use resolved::{
+    Explained, ExplainedPattern, ExplainedTimeout, Facts, Origin, Part, explain, firmware_boot,
+};
 pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, TimerId};
+pub use schema::schema;
 pub use storage::{Backing, BlockDevice, ContainerImage, PullPolicy, Storage, StorageFile};
 pub use template::{MAX_RENDERED, MAX_SOURCE, render_data};
 pub use variables::Variables;

@@ -74,7 +74,8 @@ fn words(phase: Phase) -> &'static str {
     }
 }
 
-pub(super) fn describe(
+/// How a machine is shown that stands like that.
+pub(crate) fn describe(
     id: &DutId,
     entry: &DutEntry,
     full_name: &str,

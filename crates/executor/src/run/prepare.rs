@@ -77,8 +77,9 @@ async fn content(
             Ok(Content::File(fetched.path))
         }
         // `farmgate_job::resolve` refuses jobs with these.
-        Artifact::Archive(_) | Artifact::Formatted(..) => {
-            Err((Cause::Bug, "an artifact with `archive` or `format` came through the check of the job".into()))
-        }
+        Artifact::Archive(_) | Artifact::Formatted(..) => Err((
+            Cause::Bug,
+            "an artifact with `archive` or `format` came through the check of the job".into(),
+        )),
     }
 }
