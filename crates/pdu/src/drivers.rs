@@ -2,7 +2,10 @@
 
 mod address;
 mod dummy;
+mod http;
+mod round;
 mod secret;
+mod shelly;
 mod vpdu;
 
 use farmgate_protocol::spelling;
@@ -67,6 +70,7 @@ pub fn drivers() -> &'static [Factory] {
     const {
         &[
             dummy::FACTORY,
+            shelly::FACTORY,
             vpdu::FACTORY,
         ]
     }
@@ -141,5 +145,7 @@ mod tests {
     fn a_misspelt_setting_is_named_with_what_is_expected() {
         let error = make("vpdu", &serde_json::json!({"hostnam": "x:1"})).err().unwrap().to_string();
         assert!(error.contains("hostnam") && error.contains("`hostname`"), "{error}");
+        let error = make("shelly", &serde_json::json!({"hostname": "x", "pasword": 1})).err().unwrap();
+        assert!(error.to_string().ends_with("; did you mean `password`?"), "{error}");
     }
 }

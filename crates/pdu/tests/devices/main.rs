@@ -1,0 +1,10 @@
+//! The drivers of devices that speak HTTP or TCP, of USB hubs, and of programs, each against a simulator written
+//! from the vendor's manual. Every one goes through the conformance suite; what only one of them knows follows it.
+#![allow(clippy::unwrap_used)] // all of this file is tests
+
+#[path = "../conformance/mod.rs"]
+mod conformance;
+
+mod device;
+mod shelly;
+mod web;
