@@ -6,6 +6,7 @@ mod http;
 mod round;
 mod secret;
 mod shelly;
+mod tasmota;
 mod vpdu;
 
 use farmgate_protocol::spelling;
@@ -71,6 +72,7 @@ pub fn drivers() -> &'static [Factory] {
         &[
             dummy::FACTORY,
             shelly::FACTORY,
+            tasmota::FACTORY,
             vpdu::FACTORY,
         ]
     }

@@ -7,4 +7,5 @@ mod conformance;
 
 mod device;
 mod shelly;
+mod tasmota;
 mod web;
