@@ -2,6 +2,7 @@
 
 mod address;
 mod dummy;
+mod gude;
 mod http;
 mod round;
 mod secret;
@@ -71,6 +72,7 @@ pub fn drivers() -> &'static [Factory] {
     const {
         &[
             dummy::FACTORY,
+            gude::FACTORY,
             shelly::FACTORY,
             tasmota::FACTORY,
             vpdu::FACTORY,

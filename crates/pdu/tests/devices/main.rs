@@ -6,6 +6,7 @@
 mod conformance;
 
 mod device;
+mod gude;
 mod shelly;
 mod tasmota;
 mod web;
