@@ -4,6 +4,7 @@ mod address;
 mod dummy;
 mod gude;
 mod http;
+mod netio;
 mod round;
 mod secret;
 mod shelly;
@@ -73,6 +74,7 @@ pub fn drivers() -> &'static [Factory] {
         &[
             dummy::FACTORY,
             gude::FACTORY,
+            netio::FACTORY,
             shelly::FACTORY,
             tasmota::FACTORY,
             vpdu::FACTORY,

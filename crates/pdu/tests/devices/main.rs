@@ -7,6 +7,7 @@ mod conformance;
 
 mod device;
 mod gude;
+mod netio;
 mod shelly;
 mod tasmota;
 mod web;
