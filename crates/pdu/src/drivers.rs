@@ -5,6 +5,7 @@ mod dummy;
 mod gude;
 mod http;
 mod netio;
+mod redfish;
 mod round;
 mod secret;
 mod shelly;
@@ -75,6 +76,7 @@ pub fn drivers() -> &'static [Factory] {
             dummy::FACTORY,
             gude::FACTORY,
             netio::FACTORY,
+            redfish::FACTORY,
             shelly::FACTORY,
             tasmota::FACTORY,
             vpdu::FACTORY,

@@ -8,6 +8,7 @@ mod conformance;
 mod device;
 mod gude;
 mod netio;
+mod redfish;
 mod shelly;
 mod tasmota;
 mod web;
