@@ -3,6 +3,7 @@
 mod address;
 mod dummy;
 mod gude;
+mod home_assistant;
 mod http;
 mod netio;
 mod redfish;
@@ -75,6 +76,7 @@ pub fn drivers() -> &'static [Factory] {
         &[
             dummy::FACTORY,
             gude::FACTORY,
+            home_assistant::FACTORY,
             netio::FACTORY,
             redfish::FACTORY,
             shelly::FACTORY,

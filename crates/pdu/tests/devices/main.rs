@@ -7,6 +7,7 @@ mod conformance;
 
 mod device;
 mod gude;
+mod home_assistant;
 mod netio;
 mod redfish;
 mod shelly;
