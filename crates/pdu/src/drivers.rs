@@ -1,6 +1,7 @@
 //! The table of drivers. A new driver is one file below this module and one line in [`drivers`].
 
 mod address;
+mod devantech;
 mod dummy;
 mod gude;
 mod home_assistant;
@@ -12,6 +13,7 @@ mod secret;
 mod shelly;
 mod tasmota;
 mod vpdu;
+mod wire;
 
 use farmgate_protocol::spelling;
 use serde::de::DeserializeOwned;
@@ -74,6 +76,7 @@ impl Factory {
 pub fn drivers() -> &'static [Factory] {
     const {
         &[
+            devantech::FACTORY,
             dummy::FACTORY,
             gude::FACTORY,
             home_assistant::FACTORY,

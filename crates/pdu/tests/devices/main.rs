@@ -5,6 +5,7 @@
 #[path = "../conformance/mod.rs"]
 mod conformance;
 
+mod devantech;
 mod device;
 mod gude;
 mod home_assistant;
