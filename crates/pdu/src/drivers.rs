@@ -6,6 +6,7 @@ mod dummy;
 mod gude;
 mod home_assistant;
 mod http;
+mod kernelchip;
 mod netio;
 mod redfish;
 mod round;
@@ -80,6 +81,7 @@ pub fn drivers() -> &'static [Factory] {
             dummy::FACTORY,
             gude::FACTORY,
             home_assistant::FACTORY,
+            kernelchip::FACTORY,
             netio::FACTORY,
             redfish::FACTORY,
             shelly::FACTORY,

@@ -9,6 +9,7 @@ mod devantech;
 mod device;
 mod gude;
 mod home_assistant;
+mod kernelchip;
 mod netio;
 mod redfish;
 mod shelly;
