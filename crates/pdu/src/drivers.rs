@@ -6,8 +6,10 @@ mod dummy;
 mod gude;
 mod home_assistant;
 mod http;
+mod ipmi;
 mod kernelchip;
 mod netio;
+mod program;
 mod redfish;
 mod round;
 mod secret;
@@ -81,6 +83,7 @@ pub fn drivers() -> &'static [Factory] {
             dummy::FACTORY,
             gude::FACTORY,
             home_assistant::FACTORY,
+            ipmi::FACTORY,
             kernelchip::FACTORY,
             netio::FACTORY,
             redfish::FACTORY,
