@@ -1,6 +1,7 @@
 //! The table of drivers. A new driver is one file below this module and one line in [`drivers`].
 
 mod address;
+mod command;
 mod devantech;
 mod dummy;
 mod gude;
@@ -79,6 +80,7 @@ impl Factory {
 pub fn drivers() -> &'static [Factory] {
     const {
         &[
+            command::FACTORY,
             devantech::FACTORY,
             dummy::FACTORY,
             gude::FACTORY,
@@ -156,7 +158,7 @@ mod tests {
         assert_eq!(error.to_string(), "there is no PDU driver \"VPDU\"; did you mean vpdu?");
         let error = make("toaster", &Value::Null).err().unwrap();
         let text = error.to_string();
-        assert!(text.contains("\"toaster\"; known are ") && text.ends_with(", vpdu"), "{text}");
+        assert!(text.contains("\"toaster\"; known are command, ") && text.ends_with(", vpdu"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #[path = "../conformance/mod.rs"]
 mod conformance;
 
+mod command;
 mod devantech;
 mod device;
 mod gude;
