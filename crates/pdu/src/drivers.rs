@@ -16,6 +16,7 @@ mod round;
 mod secret;
 mod shelly;
 mod tasmota;
+mod usbhub;
 mod vpdu;
 mod wire;
 
@@ -91,6 +92,7 @@ pub fn drivers() -> &'static [Factory] {
             redfish::FACTORY,
             shelly::FACTORY,
             tasmota::FACTORY,
+            usbhub::FACTORY,
             vpdu::FACTORY,
         ]
     }
@@ -167,5 +169,44 @@ mod tests {
         assert!(error.contains("hostnam") && error.contains("`hostname`"), "{error}");
         let error = make("shelly", &serde_json::json!({"hostname": "x", "pasword": 1})).err().unwrap();
         assert!(error.to_string().ends_with("; did you mean `password`?"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_of_the_wrong_kind_or_a_missing_one_is_named() {
+        for (driver, config, expected) in [
+            ("vpdu", serde_json::json!({"hostname": 7}), "hostname: invalid type: integer `7`"),
+            ("vpdu", Value::Null, "missing field `hostname`"),
+            ("shelly", serde_json::json!({"hostname": "a b"}), "hostname: \"a b\" is not HOST or HOST:PORT"),
+            ("redfish", serde_json::json!({"hostname": "x", "username": "u"}), "missing field `password`"),
+            ("usbhub", serde_json::json!({}), "either `serial`, or `controller` and `devices`"),
+            (
+                "usbhub",
+                serde_json::json!({"controller": "/sys/x", "devices": [{"devpath": 1}]}),
+                "devices[0].devpath: invalid type",
+            ),
+            (
+                "home_assistant",
+                serde_json::json!({"hostname": "x", "token": "t", "entities": ["x"]}),
+                "x is not the id",
+            ),
+        ] {
+            let error = make(driver, &config).err().unwrap().to_string();
+            assert!(error.contains(driver) && error.contains(expected), "{error}");
+        }
+    }
+
+    /// `docs/pdu-driver.md` walks through two drivers. A block with `...` in it is a sketch.
+    #[test]
+    fn the_manual_quotes_the_drivers_as_they_are() {
+        let manual = include_str!("../../../docs/pdu-driver.md");
+        let sources = concat!(include_str!("drivers/dummy.rs"), include_str!("drivers/gude.rs"));
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let sources = squeezed(sources);
+        let blocks = manual.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let quotes: Vec<_> = blocks.filter(|block| !block.contains("...")).map(squeezed).collect();
+        assert!(quotes.len() >= 2, "{}", quotes.len());
+        for quote in quotes {
+            assert!(sources.contains(&quote), "no driver says {quote}");
+        }
     }
 }

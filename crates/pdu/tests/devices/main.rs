@@ -17,4 +17,5 @@ mod redfish;
 mod scripts;
 mod shelly;
 mod tasmota;
+mod usbhub;
 mod web;
