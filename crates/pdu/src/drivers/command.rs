@@ -310,7 +310,7 @@ mod tests {
             ("timeout", json!(60), "timeout: 60 is not between 0.1 and 4.8 seconds"),
             ("state_mapping", json!({"on": "1", "off": " 1"}), "stands for both"),
             ("env", json!({"A=B": "x"}), "cannot be the name of a variable"),
-            ("of", json!(1), "did you mean `off`?"),
+            ("timout", json!(1), "did you mean `timeout`?"),
         ] {
             let mut config = good.clone();
             config[key] = value;

@@ -2,8 +2,9 @@
 //!
 //! Owns how a request becomes a typed failure: no connection is `Unreachable`, silence is `Timeout`, 401 and 403 are
 //! `Authentication`, another refusal is `Refused` with the device's words, and what is no HTTP or no JSON is
-//! `Protocol`. Bodies are capped, redirects and proxies are not followed, and neither credentials nor query strings
-//! (some devices want the password there) appear in an error. What the paths and documents mean is left to the drivers.
+//! `Protocol`. A connection that breaks before an answer came is tried once more. Bodies are capped, redirects and
+//! proxies are not followed, and neither credentials nor query strings (some devices want the password there) appear
+//! in an error. What the paths and documents mean is left to the drivers.
 
 mod digest;
 

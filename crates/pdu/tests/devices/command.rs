@@ -34,6 +34,10 @@ impl Card {
 
 #[async_trait]
 impl Misbehave for Card {
+    fn name(&self) -> String {
+        "command".to_owned()
+    }
+
     fn driver(&self) -> Box<dyn Driver> {
         make("command", &self.config("se cret")).unwrap()
     }
@@ -68,8 +72,7 @@ impl Misbehave for Card {
     }
 }
 
-#[tokio::test]
-async fn command_conforms() {
+pub async fn conforms() {
     conformance::all(&mut card()).await;
 }
 
@@ -135,4 +138,15 @@ async fn times_are_those_of_the_config() {
     assert_eq!(driver.settle_time().as_secs_f64(), 3.0);
     assert_eq!(driver.default_min_off_time().as_secs_f64(), 0.5);
     assert_eq!(card.driver().default_min_off_time().as_secs_f64(), 30.0);
+}
+
+#[tokio::test]
+async fn the_manual_s_example_is_understood() {
+    let manual = include_str!("../../../../docs/pdu-driver.md");
+    let example = manual.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let farm: Value = serde_saphyr::from_str(example).unwrap();
+    let bench = &farm["pdus"]["bench"];
+    let mut driver = make(bench["driver"].as_str().unwrap(), &bench["config"]).unwrap();
+    let labels: Vec<_> = driver.ports().await.unwrap().into_iter().map(|port| port.label).collect();
+    assert_eq!(labels, ["left board", "right board"]);
 }

@@ -102,13 +102,11 @@ async fn protected() -> Device {
     device
 }
 
-#[tokio::test]
-async fn devantech_conforms() {
+pub async fn conforms() {
     conformance::all(&mut open().await).await;
 }
 
-#[tokio::test]
-async fn devantech_with_a_password_conforms() {
+pub async fn conforms_with_a_password() {
     conformance::all(&mut protected().await).await;
 }
 

@@ -107,7 +107,7 @@ async fn serve(listener: TcpListener, state: Shared, talk: Talk) {
         let (silent, lost) = {
             let mut state = state.lock().unwrap();
             state.connections += 1;
-            let second = state.connections % 2 == 0;
+            let second = state.connections.is_multiple_of(2);
             (state.fault == Fault::Silent, state.fault == Fault::LosesEverySecond && second)
         };
         if silent {

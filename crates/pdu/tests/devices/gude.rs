@@ -46,8 +46,7 @@ async fn device(talk: crate::device::Talk) -> Device {
     device
 }
 
-#[tokio::test]
-async fn gude_conforms() {
+pub async fn conforms() {
     let talk: crate::device::Talk = |stream, state| {
         Box::pin(web::talk(stream, state, |state, request| handle(state, request, "/statusjsn.js")))
     };

@@ -71,8 +71,7 @@ async fn device() -> Device {
     device
 }
 
-#[tokio::test]
-async fn home_assistant_conforms() {
+pub async fn conforms() {
     conformance::all(&mut device().await).await;
 }
 

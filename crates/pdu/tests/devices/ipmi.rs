@@ -29,6 +29,10 @@ fn bmc() -> Bmc {
 
 #[async_trait]
 impl Misbehave for Bmc {
+    fn name(&self) -> String {
+        "ipmi".to_owned()
+    }
+
     fn driver(&self) -> Box<dyn Driver> {
         self.made(&self.config("ADMIN", "se cret"))
     }
@@ -71,8 +75,7 @@ impl Misbehave for Bmc {
     }
 }
 
-#[tokio::test]
-async fn ipmi_conforms() {
+pub async fn conforms() {
     conformance::all(&mut bmc()).await;
 }
 

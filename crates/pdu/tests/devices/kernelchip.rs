@@ -68,8 +68,7 @@ async fn device() -> Device {
     device
 }
 
-#[tokio::test]
-async fn kernelchip_conforms() {
+pub async fn conforms() {
     conformance::all(&mut device().await).await;
 }
 

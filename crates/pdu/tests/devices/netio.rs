@@ -57,8 +57,7 @@ async fn device() -> Device {
     device
 }
 
-#[tokio::test]
-async fn netio_conforms() {
+pub async fn conforms() {
     conformance::all(&mut device().await).await;
 }
 

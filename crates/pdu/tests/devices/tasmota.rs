@@ -83,8 +83,7 @@ async fn device() -> Device {
     device
 }
 
-#[tokio::test]
-async fn tasmota_conforms() {
+pub async fn conforms() {
     conformance::all(&mut device().await).await;
 }
 

@@ -162,6 +162,10 @@ impl Machine {
 
 #[async_trait]
 impl Misbehave for Machine {
+    fn name(&self) -> String {
+        "usbhub".to_owned()
+    }
+
     fn driver(&self) -> Box<dyn Driver> {
         self.by_serial()
     }
@@ -218,8 +222,7 @@ impl Misbehave for Machine {
     }
 }
 
-#[tokio::test]
-async fn usbhub_conforms() {
+pub async fn conforms() {
     conformance::all(&mut Machine::new()).await;
 }
 
