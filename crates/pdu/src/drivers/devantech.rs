@@ -1,6 +1,6 @@
 //! Devantech ETH and WIFI relay modules (ETH002, ETH008, ETH484, ETH8020, ETH1610, ETH1620, WIFI002 ... WIFI8020).
 //!
-//! Manual: <https://www.robot-electronics.co.uk/files/eth8020b.pdf> (TCP/IP commands; the others have the same).
+//! Manual: <https://www.robot-electronics.co.uk/htm/eth008tech.htm> (TCP/IP commands; the others have the same).
 //! `config: {hostname: HOST[:PORT], password}`, port 17494 unless given. Ports count from `"0"`, although the modules'
 //! commands count relays from 1: so do the farm files that exist. Only relays are ports, no digital outputs.
 

@@ -1,7 +1,7 @@
 //! KernelChip Laurent relay modules (Laurent-2, Laurent-112, Laurent-128).
 //!
-//! Manual: <https://kernelchip.ru/laurent-2.php> (KE commands over TCP). `config: {hostname: HOST[:PORT], password}`,
-//! port 2424 unless given. Ports count from `"1"`, as the relays do.
+//! Manual: "Laurent-2, TCP/IP commands", version 2.02, of <https://kernelchip.ru>. `config: {hostname: HOST[:PORT],
+//! password}`, port 2424 unless given. Ports count from `"1"`, as the relays do.
 
 use async_trait::async_trait;
 use farmgate_protocol::{PortId, pdu::PortState};

@@ -1,6 +1,6 @@
 //! NETIO smart sockets and PDUs by their JSON API.
 //!
-//! Manual: <https://www.netio-products.com/files/NETIO-M2M-API-Protocol-JSON.pdf>. `config: {hostname: HOST[:PORT],
+//! Manual: <https://wiki.netio-products.com/index.php?title=JSON_API>. `config: {hostname: HOST[:PORT],
 //! username, password}`. The API must be enabled in the device's web page (M2M API Protocols, JSON API) with read and
 //! write access; it has credentials of its own (`netio`/`netio` on a new device). Port ids are the device's output
 //! numbers.

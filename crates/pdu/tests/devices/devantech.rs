@@ -1,4 +1,4 @@
-//! Devantech modules, simulated from <https://www.robot-electronics.co.uk/files/eth8020b.pdf>, "TCP/IP commands".
+//! Devantech modules, simulated from <https://www.robot-electronics.co.uk/htm/eth008tech.htm>, "TCP/IP commands".
 
 use farmgate_pdu::{DriverError, make};
 use farmgate_protocol::{PortId, pdu::PortState};

@@ -1,4 +1,4 @@
-//! KernelChip Laurent, simulated from the KE commands of <https://kernelchip.ru/laurent-2.php>.
+//! KernelChip Laurent, simulated from "Laurent-2, TCP/IP commands", version 2.02, of <https://kernelchip.ru>.
 
 use farmgate_pdu::{DriverError, make};
 use serde_json::json;

@@ -1,5 +1,5 @@
 //! NETIO, simulated from its JSON API document
-//! <https://www.netio-products.com/files/NETIO-M2M-API-Protocol-JSON.pdf>.
+//! <https://wiki.netio-products.com/index.php?title=JSON_API>.
 
 use farmgate_pdu::DriverError;
 use serde_json::{Value, json};
