@@ -24,10 +24,12 @@ use std::pin::Pin;
 
 use tokio::task::LocalSet;
 
+type Case = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Every simulator through the conformance suite. All at once: most of the time they wait for a device that is silent.
 #[tokio::test]
 async fn every_driver_conforms() {
-    let cases: [(&str, Pin<Box<dyn Future<Output = ()>>>); 13] = [
+    let cases: [(&str, Case); 13] = [
         ("command", Box::pin(command::conforms())),
         ("devantech", Box::pin(devantech::conforms())),
         ("devantech with a password", Box::pin(devantech::conforms_with_a_password())),
