@@ -42,6 +42,11 @@ impl Misbehave for Card {
         make("command", &self.config("se cret")).unwrap()
     }
 
+    /// The one after the last.
+    fn unknown_id(&self) -> PortId {
+        self.id(self.outlets)
+    }
+
     async fn outfit(&mut self, labels: &[String]) {
         self.folder.clear();
         self.outlets = labels.len();

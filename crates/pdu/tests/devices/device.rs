@@ -193,6 +193,11 @@ impl Misbehave for Device {
         (self.label)(n, given)
     }
 
+    /// The one after the last.
+    fn unknown_id(&self) -> PortId {
+        (self.id)(self.state.lock().unwrap().outlets.len())
+    }
+
     async fn outfit(&mut self, labels: &[String]) {
         self.fault(Fault::None).await;
         let outlet = |label: &String| Outlet { label: label.clone(), on: false, lie: None };

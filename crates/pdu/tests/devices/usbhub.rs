@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use farmgate_pdu::{Driver, DriverError, make};
-use farmgate_protocol::pdu::PortState;
+use farmgate_protocol::{PortId, pdu::PortState};
 use serde_json::{Value, json};
 
 use crate::conformance::{self, Fault, Misbehave, labels};
@@ -176,6 +176,11 @@ impl Misbehave for Machine {
 
     fn label(&self, n: usize, _: &str) -> String {
         format!("port {}", n + 1)
+    }
+
+    /// The one after the last.
+    fn unknown_id(&self) -> PortId {
+        self.id(self.ports as usize)
     }
 
     async fn outfit(&mut self, labels: &[String]) {
