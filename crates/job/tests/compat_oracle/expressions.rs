@@ -39,12 +39,19 @@ impl Rng {
 /// Of what differs today from Jinja2 and PyYAML (see docs/compat.md) nothing is written; where one of these becomes
 /// true, it is.
 pub(crate) struct Differences {
-    /// Undefined values as operands of `first`, `last`, `length`, slices, `.get()`, and inside of printed lists.
+    /// Undefined values as operands of `first`, `last`, `length`, slices, `.get()`, as arguments of macros, and inside of
+    /// printed lists.
     pub(crate) undefined_operands: bool,
     /// Options of `truncate` and `dictsort` without their names.
     pub(crate) positional_options: bool,
+    /// Slices of a name inside of a macro or a call block.
+    pub(crate) slices_in_calls: bool,
+    /// Letters beyond ASCII through `tojson`.
+    pub(crate) tojson_of_unicode: bool,
     /// `[::-1]` of a list that may be empty.
     pub(crate) reversed_slices: bool,
+    /// `.title()` of a text with signs between its letters.
+    pub(crate) title: bool,
     /// A block scalar that ends the text, whose last newline the template takes away.
     pub(crate) block_at_the_end: bool,
 }
@@ -53,7 +60,10 @@ pub(crate) struct Differences {
 pub(crate) const WRITES: Differences = Differences {
     undefined_operands: false,
     positional_options: false,
+    slices_in_calls: false,
+    tojson_of_unicode: false,
     reversed_slices: false,
+    title: false,
     block_at_the_end: false,
 };
 
@@ -94,6 +104,8 @@ pub(crate) struct Expressions {
     pub(crate) loops: usize,
     /// The machine is not known here.
     pub(crate) before_the_machine: bool,
+    /// Inside of a macro or a call block.
+    pub(crate) in_a_call: bool,
     /// Macros of one to three arguments that make a word.
     pub(crate) macros: Vec<String>,
 }
@@ -106,6 +118,7 @@ impl Expressions {
             scope: Vec::new(),
             loops: 0,
             before_the_machine: false,
+            in_a_call: false,
             macros: Vec::new(),
         }
     }
@@ -229,8 +242,8 @@ impl Expressions {
             ("string", "string"),
             ("reverse", "reverse"),
             ("truncate", if WRITES.positional_options { "truncate(5, true, '', 0)" } else { TRUNCATE }),
-            ("first", "first"),
-            ("last", "last"),
+            ("first", if WRITES.undefined_operands { "first" } else { "first | string" }),
+            ("last", if WRITES.undefined_operands { "last" } else { "last | string" }),
             ("length", "length | string"),
             ("list of a text", "list | join('.')"),
             ("format", "format"),
@@ -253,17 +266,21 @@ impl Expressions {
             (".strip()", ".rstrip('0123456789')"),
             (".replace()", ".replace('-', '+')"),
             (".replace()", ".replace('a', 'A', 1)"),
-            (".title()", ".title()"),
+            (".title()", if WRITES.title { ".title()" } else { ".split('.')[0].isalpha()" }),
             (".capitalize()", ".capitalize()"),
             (".split()", ".split('-')[0]"),
             (".split()", ".split('.')[-1]"),
-            (".split()", ".split('/', 1) | last"),
+            (".split()", ".split('/', 1) | last | string"),
             ("slices", "[1:]"),
             ("slices", "[:3]"),
             ("slices", "[-2:]"),
             ("slices", "[::2]"),
             ("slices", "[0:9]"),
         ]);
+        let (feature, method) = match feature {
+            "slices" if self.in_a_call && !WRITES.slices_in_calls => (".strip()", ".strip('a')"),
+            _ => (feature, method),
+        };
         self.uses(feature);
         format!("({word}){method}")
     }
@@ -333,6 +350,9 @@ impl Expressions {
                 self.count("reject", format!("{words} | reject({test}) | list"))
             }
             6 => {
+                if self.in_a_call && !WRITES.slices_in_calls {
+                    return words;
+                }
                 let back = if WRITES.reversed_slices { "[::-1]" } else { "[::1]" };
                 let slice = self.rng.pick(&["[1:]", "[:2]", back, "[-1:]"]);
                 self.count("slices", format!("({words}){slice}"))
@@ -344,7 +364,7 @@ impl Expressions {
             8 => self.count("reverse", format!("{words} | reverse | list")),
             9 => self.count("range", format!("range({}) | map('string') | list", self.rng.0 % 4)),
             10 => {
-                let list = "[{'n': 'a', 'on': true}, {'n': 'b', 'on': false}, {'n': 'c'}]";
+                let list = "[{'n': 'a', 'on': true}, {'n': 'b', 'on': false}, {'n': 'c', 'on': none}]";
                 let pick =
                     self.rng.pick(&["selectattr('on')", "rejectattr('on')", "selectattr('n', 'ne', 'b')"]);
                 self.count("selectattr", format!("{list} | {pick} | map(attribute='n') | list"))
@@ -491,7 +511,15 @@ impl Expressions {
 
     /// An expression of any kind: what it prints may hold quotes, blanks and signs, but no line end.
     pub(crate) fn any(&mut self, depth: usize) -> String {
-        match self.rng.below(10) {
+        // Wild texts are the machine's, and Jinja2 prints what is JSON inside of a list as `Markup(...)`.
+        let most = if self.before_the_machine {
+            5
+        } else if depth == 0 {
+            7
+        } else {
+            10
+        };
+        match self.rng.below(most) {
             0 => self.word(depth),
             1 => self.number(depth),
             2 => {
@@ -516,8 +544,8 @@ impl Expressions {
                 self.count("printed lists", format!("[{of}, {other}]"))
             }
             7 => {
-                let of =
-                    self.rng.pick(&["environ", "machine_tags", "machine.comment", "[1, 2.5, none, true]"]);
+                let wild = if WRITES.tojson_of_unicode { "environ" } else { "environ.LIST" };
+                let of = self.rng.pick(&[wild, "machine_tags", "machine.tags", "[1, 2.5, none, true]"]);
                 self.count("tojson", format!("{of} | tojson"))
             }
             8 => {

@@ -367,7 +367,11 @@ impl Writer {
                     self.e.uses("#!jinja2 in data");
                     self.line(below + 2, "#!jinja2");
                 }
+                let scope = std::mem::take(&mut self.e.scope);
+                let macros = std::mem::take(&mut self.e.macros);
                 let word = self.e.word(1);
+                self.e.scope = scope;
+                self.e.macros = macros;
                 let fails = self.e.rng.pick(&["", " {{ 1 // 0 }}", " {% if %}"]);
                 let minus = self.e.rng.pick(&["", "-"]);
                 let raw = format!(
@@ -631,11 +635,14 @@ impl Writer {
         let mut text = self.e.rng.pick(&["p", "k=", "root=/dev/", "b2c.run="]).to_owned();
         for _ in 0..=self.e.rng.below(2) {
             text.push_str(self.e.rng.pick(&["", "-", "a", ".", "=", ","]));
+            let way = self.e.rng.below(9);
+            self.e.in_a_call = way == 6;
             let word = self.e.word(depth);
-            match self.e.rng.below(9) {
+            self.e.in_a_call = false;
+            match way {
                 0 => {
                     self.e.uses("{{- -}}");
-                    text.push_str(&format!(" {{{{- {word} -}}}} "));
+                    text.push_str(&format!(" {{{{- {word} -}}}} ,"));
                 }
                 1 => {
                     self.e.uses("comments");

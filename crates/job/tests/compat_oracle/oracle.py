@@ -40,9 +40,11 @@ def split_strict_line(text):
     return (True, rest) if first.rstrip() == "#!jinja2" else (False, text)
 
 
-def render(text, variables, lenient=False):
+def templates(text):
+    """The template for the first rendering, where nothing that is missing is an error, and the one for the second."""
     strict, body = split_strict_line(text)
-    return ENVIRONMENTS[strict and not lenient, False].from_string(body).render(variables)
+    second = ENVIRONMENTS[strict, False].from_string(body)
+    return (ENVIRONMENTS[False, False].from_string(body) if strict else second), second
 
 
 def render_data(text, variables, cmdline):
@@ -218,8 +220,7 @@ def finished(boot, variables):
 TOP = ["version", "deadline", "target", "timeouts", "console_patterns", "deployment", "proxy"]
 
 
-def read_job(text, variables):
-    tree = Tree(text)
+def read_job(tree, variables):
     fields = tree.fields(tree.root, TOP)
     if tree.number(fields["version"]) != 1:
         raise Refused("version 1 is wanted")
@@ -239,10 +240,10 @@ def read_job(text, variables):
     }
 
 
-def early_target(request):
+def early_target(template, variables):
     """What the first rendering tells, or why nothing can be said: Jinja2 is less lenient than the gateway."""
     try:
-        tree = Tree(render(request["job"], request["submission"], lenient=True))
+        tree = Tree(template.render(variables))
         fields = tree.fields(tree.root)
         if "target" not in fields or tree.is_null(fields["target"]) or not tree.fields(fields["target"], ["id", "tags"]):
             return {"target": None}
@@ -254,11 +255,13 @@ def early_target(request):
 def answer_job(request):
     stage = "template"
     try:
-        text = render(request["job"], request["variables"])
+        first, second = templates(request["job"])
+        text = second.render(request["variables"])
         stage = "yaml"
-        Tree(text)
+        tree = Tree(text)
         stage = "job"
-        return {**read_job(text, request["variables"]), "early_target": early_target(request)}
+        job = read_job(tree, request["variables"])
+        return {**job, "early_target": early_target(first, request["submission"])}
     except Exception as error:
         return {"error": stage, "why": f"{type(error).__name__}: {error}"}
 
