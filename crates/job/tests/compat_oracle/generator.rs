@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::expressions::{Expressions, Kind, WORDS, WRITES};
+use crate::expressions::{Expressions, Kind, WORDS, writes};
 
 /// A job and what it is rendered with.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl Writer {
             ("LIST", rng.pick(&["a,b,c", "one", "z,y,x,w"])),
             ("WILD", rng.pick(&wild)),
         ] {
-            if !WRITES.undefined_operands || !rng.one_in(80) {
+            if !writes().undefined_operands || !rng.one_in(80) {
                 environ.insert(name.to_owned(), json!(value));
             }
         }
@@ -134,7 +134,7 @@ impl Writer {
             self.patterns();
         }
         self.deployment();
-        if !WRITES.block_at_the_end {
+        if !writes().block_at_the_end {
             self.line(0, "deadline: 2099-01-01T00:00:00Z");
         }
         match self.e.rng.below(12) {
@@ -546,7 +546,7 @@ impl Writer {
         match self.e.rng.below(6) {
             0 => {
                 self.e.uses("dictsort");
-                let options = if WRITES.positional_options { "(false, 'key')" } else { "(by='key')" };
+                let options = if writes().positional_options { "(false, 'key')" } else { "(by='key')" };
                 let by = self.e.rng.pick(&["", "(by='value')", "(reverse=true)", options]);
                 self.tag(&format!("for name, value in environ | dictsort{by} if name != 'WILD'"));
                 self.e.scope.push(("name".into(), Kind::Word));

@@ -2,13 +2,15 @@
 //!
 //! `oracle.py` reads the same texts with the real Jinja2 and PyYAML and with the rules of the format written once more;
 //! `scripts/python-oracle` installs what it needs. `FARMGATE_ORACLE_JOBS` and `FARMGATE_ORACLE_SEED` choose how many jobs
-//! and which; the first one that differs is shown as short as it can be made.
+//! and which; the first one that differs is shown as short as it can be made. `FARMGATE_ORACLE_ALL=1` writes also what is
+//! known to differ.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // all of it is a test
 
 mod expressions;
 mod generator;
 mod ours;
 mod peer;
+mod told;
 
 use std::{
     collections::BTreeMap,

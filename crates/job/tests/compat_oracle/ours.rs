@@ -1,13 +1,9 @@
 //! What the crate makes of a job, in the words of the oracle, and how the two differ.
 
-use std::time::Duration;
-
-use farmgate_job::{
-    Artifact, BootSpec, Job, Pattern, Source, Timeout, Variables, render_data, resolve, target_of,
-};
+use farmgate_job::{Source, Variables, resolve, target_of};
 use serde_json::{Map, Value, json};
 
-use crate::{expressions::WRITES, generator::Case};
+use crate::{expressions::writes, generator::Case, told::tell};
 
 fn variables(value: &Value) -> Variables {
     let Value::Object(all) = value else { panic!("variables are an object") };
@@ -30,63 +26,6 @@ pub(crate) fn resolved(case: &Case) -> Value {
         }
         Err(why) => json!({"error": "refused", "why": why}),
     }
-}
-
-fn tell(job: &Job, variables: &Variables) -> Result<Value, String> {
-    let t = &job.timeouts;
-    let watchdogs: Map<String, Value> = t.watchdogs.iter().map(|(n, w)| (n.clone(), timeout(w))).collect();
-    let p = &job.console_patterns;
-    let text = |pattern: &Option<Pattern>| pattern.as_ref().map(Pattern::as_str).map(str::to_owned);
-    let dogs: Map<String, Value> = p
-        .watchdogs
-        .iter()
-        .map(|(n, w)| {
-            (n.clone(), json!({"start": w.start.as_str(), "reset": text(&w.reset), "stop": text(&w.stop)}))
-        })
-        .collect();
-    Ok(json!({
-        "target": job.target.as_ref().map(|t| json!({"id": t.id, "tags": t.tags})),
-        "timeouts": {
-            "overall": timeout(&t.overall),
-            "infra_setup": timeout(&t.infra_setup),
-            "infra_teardown": timeout(&t.infra_teardown),
-            "boot_cycle": timeout(&t.boot_cycle),
-            "firmware_boot": t.firmware_boot.as_ref().map(timeout),
-            "first_console_activity": timeout(&t.first_console_activity),
-            "console_activity": timeout(&t.console_activity),
-            "watchdogs": watchdogs,
-        },
-        "patterns": {
-            "session_end": p.session_end.as_str(),
-            "session_reboot": text(&p.session_reboot),
-            "job_success": text(&p.job_success),
-            "job_warn": text(&p.job_warn),
-            "machine_unfit_for_service": text(&p.machine_unfit_for_service),
-            "watchdogs": dogs,
-        },
-        "start": boot(&job.start, variables)?,
-        "continue": boot(&job.continue_, variables)?,
-    }))
-}
-
-fn timeout(timeout: &Timeout) -> Value {
-    json!([timeout.limit.map(|limit: Duration| limit.as_nanos().to_string()), timeout.retries])
-}
-
-fn boot(boot: &BootSpec, variables: &Variables) -> Result<Value, String> {
-    let cmdline = boot.cmdline.as_deref();
-    let served = |artifact: &Artifact| match artifact {
-        Artifact::Url(url) => Ok(json!({ "url": url })),
-        Artifact::Data(data) => render_data("data", data, variables, cmdline.unwrap_or_default())
-            .map(|served| json!({"data": data, "served": served}))
-            .map_err(|e| e.to_string()),
-    };
-    let initramfs = match &boot.initramfs {
-        Some(all) => Some(all.iter().map(served).collect::<Result<Vec<Value>, String>>()?),
-        None => None,
-    };
-    let kernel = boot.kernel.as_ref().map(served).transpose()?;
-    Ok(json!({"kernel": kernel, "cmdline": cmdline, "initramfs": initramfs}))
 }
 
 /// Both, from a little before where they begin to differ.
@@ -118,7 +57,7 @@ fn fields(ours: &Value, theirs: &Value) -> Option<String> {
     // Jinja2 cannot render some texts without their machine that we can.
     let (early, early_theirs) = (&ours["early_target"], &theirs["early_target"]);
     let unknown = |target: &Value| target.get("unknown").is_some();
-    let excused = unknown(early_theirs) || (unknown(early) && !WRITES.undefined_operands);
+    let excused = unknown(early_theirs) || (unknown(early) && !writes().undefined_operands);
     if !excused && early != early_theirs {
         return Some(format!("first rendering{}", apart(early, early_theirs)));
     }
