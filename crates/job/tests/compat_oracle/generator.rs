@@ -222,7 +222,7 @@ impl Writer {
             _ => {
                 self.line(0, "target:");
                 self.line(2, "tags:");
-                self.items(4, 2);
+                self.items(4, 1);
             }
         }
     }
@@ -458,7 +458,7 @@ impl Writer {
             3 | 4 => self.cmdline_by_category(indent),
             _ => {
                 self.line(indent, "cmdline:");
-                self.items(indent + 2, 3);
+                self.items(indent + 2, 2);
             }
         }
     }
@@ -490,7 +490,7 @@ impl Writer {
                 }
                 _ => {
                     self.line(indent + 2, &format!("{category}:"));
-                    self.items(indent + 4, 2);
+                    self.items(indent + 4, 1);
                 }
             }
         }

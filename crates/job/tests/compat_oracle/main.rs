@@ -10,6 +10,7 @@ mod expressions;
 mod generator;
 mod ours;
 mod peer;
+mod scalars;
 mod told;
 
 use std::{
