@@ -6,11 +6,13 @@
 //! known to differ.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // all of it is a test
 
+mod choices;
 mod expressions;
 mod generator;
 mod ours;
 mod peer;
 mod scalars;
+mod texts;
 mod told;
 
 use std::{

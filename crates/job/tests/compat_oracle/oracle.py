@@ -5,7 +5,6 @@ Reads requests from standard input, one JSON object per line, and answers each w
   {"job": TEXT, "submission": VARIABLES, "variables": VARIABLES}
       -> {"target": ..., "timeouts": ..., "patterns": ..., "start": ..., "continue": ...}, or {"error": STAGE, "why": TEXT}
       Stages: template, yaml, job. "early_target" is what the first rendering tells, where it can be rendered.
-  {"expression": TEXT, "variables": VARIABLES} -> {"text": RENDERED} or {"error": ...}
   {"scalar": TEXT} -> what YAML 1.1 makes of it: {"tag": ..., "text": AS_WRITTEN, "value": PYTHON_REPR}
 
 Texts stay as they are written and numbers are read by PyYAML, as docs/job-format.md says. None of this is shared with
@@ -266,14 +265,6 @@ def answer_job(request):
         return {"error": stage, "why": f"{type(error).__name__}: {error}"}
 
 
-def answer_expression(request):
-    try:
-        template = ENVIRONMENTS[False, True].from_string(request["expression"])
-        return {"text": template.render(request["variables"])}
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
 def answer_scalar(request):
     try:
         loader = yaml.SafeLoader(request["scalar"])
@@ -286,9 +277,7 @@ def answer_scalar(request):
 
 
 def answer(request):
-    if "job" in request:
-        return answer_job(request)
-    return answer_expression(request) if "expression" in request else answer_scalar(request)
+    return answer_job(request) if "job" in request else answer_scalar(request)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 use farmgate_job::{Source, Variables, resolve, target_of};
 use serde_json::{Map, Value, json};
 
-use crate::{expressions::writes, generator::Case, told::tell};
+use crate::{choices::writes, generator::Case, told::tell};
 
 fn variables(value: &Value) -> Variables {
     let Value::Object(all) = value else { panic!("variables are an object") };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use farmgate_job::{Source, Variables, resolve};
 use serde_json::{Value, json};
 
-use crate::{expressions::Rng, peer::Oracle};
+use crate::{choices::Rng, peer::Oracle};
 
 /// What somebody might write without quotes.
 const WRITTEN: [&str; 40] = [
