@@ -83,8 +83,8 @@ impl Expressions {
                 self.uses("inline if");
                 let (yes, no) = (self.word(depth - 1), self.word(depth - 1));
                 let condition = self.boolean(depth - 1);
-                if writes().undefined_operands && self.rng.one_in(4) {
-                    format!("({yes} if {condition})")
+                if self.rng.one_in(4) {
+                    format!("(({yes} if {condition}) | string)")
                 } else {
                     format!("({yes} if {condition} else {no})")
                 }
@@ -164,7 +164,7 @@ impl Expressions {
             ("replace", "replace('a', 'b')"),
             ("replace", "replace('.', '_')"),
             ("string", "string"),
-            ("reverse", "reverse"),
+            ("reverse", "reverse | string"),
             ("truncate", if writes().positional_options { "truncate(5, true, '', 0)" } else { TRUNCATE }),
             ("first", if writes().undefined_operands { "first" } else { "first | string" }),
             ("last", if writes().undefined_operands { "last" } else { "last | string" }),
