@@ -83,7 +83,7 @@ impl Expressions {
                 self.uses("inline if");
                 let (yes, no) = (self.word(depth - 1), self.word(depth - 1));
                 let condition = self.boolean(depth - 1);
-                if self.rng.one_in(4) {
+                if writes().undefined_operands && self.rng.one_in(4) {
                     format!("(({yes} if {condition}) | string)")
                 } else {
                     format!("({yes} if {condition} else {no})")
@@ -182,6 +182,7 @@ impl Expressions {
 
     fn word_by_method(&mut self, depth: usize) -> String {
         let word = self.word(depth);
+        let title = if writes().title { ".lower().title()" } else { ".lower().upper()" };
         let (feature, method) = self.rng.pick(&[
             (".upper()", ".upper()"),
             (".lower()", ".lower()"),
@@ -190,7 +191,7 @@ impl Expressions {
             (".strip()", ".rstrip('0123456789')"),
             (".replace()", ".replace('-', '+')"),
             (".replace()", ".replace('a', 'A', 1)"),
-            (".title()", if writes().title { ".title()" } else { ".split('.')[0].isalpha()" }),
+            ("methods in a row", title),
             (".capitalize()", ".capitalize()"),
             (".split()", ".split('-')[0]"),
             (".split()", ".split('.')[-1]"),
