@@ -20,6 +20,7 @@ demo: packages build images ## the whole story on this computer, in 3 minutes: a
 
 test: packages build images ## all tests, the end-to-end ones in QEMU included
 	@./scripts/python-client >/dev/null
+	@./scripts/python-oracle >/dev/null
 	$(CARGO) test --workspace
 
 build: packages ## all programs, into target/debug
