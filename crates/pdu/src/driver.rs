@@ -88,6 +88,11 @@ pub trait Driver: Send {
         Duration::from_secs(30)
     }
 
+    /// How long a state that is read after a command may still be the old one. The driver does not wait for it.
+    fn settle_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What a port draws now, watts.
     ///
     /// # Errors

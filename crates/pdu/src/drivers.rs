@@ -1,5 +1,6 @@
 //! The table of drivers. A new driver is one file below this module and one line in [`drivers`].
 
+mod address;
 mod dummy;
 mod vpdu;
 
@@ -86,10 +87,30 @@ fn hint(name: &str) -> String {
     }
 }
 
-/// Reads the `config` of a driver into its own type.
+/// Reads the `config` of a driver into its own type. No config is an empty one.
 fn settings<T: DeserializeOwned>(driver: &'static str, config: &Value) -> Result<T, ConfigError> {
-    serde_json::from_value(config.clone())
-        .map_err(|error| ConfigError::Settings { driver, what: error.to_string() })
+    let config = if config.is_null() { Value::Object(serde_json::Map::new()) } else { config.clone() };
+    serde_path_to_error::deserialize(config).map_err(|error| {
+        let path = error.path().to_string();
+        let text = error.into_inner().to_string();
+        let what = match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+            Some((field, known)) => format!("{text}{}", meant(field, known)),
+            None if path == "." => text,
+            None => format!("{path}: {text}"),
+        };
+        ConfigError::Settings { driver, what }
+    })
+}
+
+/// The setting that was probably meant, among several that stand between back quotes in `known`.
+fn meant(field: &str, known: &str) -> String {
+    let known: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+    let near = spelling::nearest(field, known.iter().copied());
+    if known.len() < 2 || near.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean `{}`?", near.join("` or `"))
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +127,9 @@ mod tests {
         let error = make("VPDU", &Value::Null).err().unwrap();
         assert_eq!(error.to_string(), "there is no PDU driver \"VPDU\"; did you mean vpdu?");
         let error = make("toaster", &Value::Null).err().unwrap();
-        assert_eq!(error.to_string(), "there is no PDU driver \"toaster\"; known are dummy, vpdu");
+        let all: Vec<_> = drivers().iter().map(|factory| factory.name).collect();
+        let known = format!("there is no PDU driver \"toaster\"; known are {}", all.join(", "));
+        assert_eq!(error.to_string(), known);
     }
 
     #[test]

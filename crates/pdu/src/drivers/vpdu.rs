@@ -18,7 +18,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{ConfigError, Factory, settings};
+use super::{ConfigError, Factory, address::with_port, settings};
 use crate::{Driver, DriverError, PortInfo};
 
 pub(super) const FACTORY: Factory =
@@ -36,26 +36,8 @@ struct Vpdu {
 
 fn make(config: &Value) -> Result<Box<dyn Driver>, ConfigError> {
     let config: Config = settings("vpdu", config)?;
-    let address = with_port(&config.hostname).ok_or_else(|| ConfigError::Settings {
-        driver: "vpdu",
-        what: format!("hostname: {:?} is not HOST:PORT, like localhost:{DEFAULT_PORT}", config.hostname),
-    })?;
+    let address = with_port("vpdu", &config.hostname, DEFAULT_PORT)?;
     Ok(Box::new(Vpdu { address }))
-}
-
-/// `HOST`, `HOST:PORT` or `[V6]:PORT`.
-fn with_port(hostname: &str) -> Option<String> {
-    let host_is_fine = |host: &str| {
-        !host.is_empty() && !host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/')
-    };
-    match hostname.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || (host.starts_with('[') && host.ends_with(']')) => {
-            port.parse::<u16>().ok().filter(|port| *port != 0)?;
-            host_is_fine(host).then(|| hostname.to_owned())
-        }
-        Some(_) => hostname.parse::<std::net::Ipv6Addr>().ok().map(|v6| format!("[{v6}]:{DEFAULT_PORT}")),
-        None => host_is_fine(hostname).then(|| format!("{hostname}:{DEFAULT_PORT}")),
-    }
 }
 
 impl Vpdu {
@@ -120,24 +102,6 @@ impl Driver for Vpdu {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_may_carry_its_port() {
-        for (text, address) in [
-            ("localhost:9000", Some("localhost:9000")),
-            ("localhost", Some("localhost:9191")),
-            ("[::1]:9000", Some("[::1]:9000")),
-            ("::1", Some("[::1]:9191")),
-            ("localhost:", None),
-            ("localhost:0", None),
-            ("localhost:99999", None),
-            ("", None),
-            (":1", None),
-            ("http://x:1", None),
-        ] {
-            assert_eq!(with_port(text).as_deref(), address, "{text:?}");
-        }
-    }
 
     #[test]
     fn outlets_count_from_one() {
