@@ -1,7 +1,12 @@
 //! The table of drivers. A new driver is one file below this module and one line in [`drivers`].
 
 mod address;
+mod apc;
+mod cyberpower;
 mod dummy;
+mod poe;
+mod secret;
+mod snmp;
 mod vpdu;
 
 use farmgate_protocol::spelling;
@@ -63,7 +68,18 @@ impl Factory {
 
 /// Every driver, sorted by name.
 pub fn drivers() -> &'static [Factory] {
-    const { &[dummy::FACTORY, vpdu::FACTORY] }
+    const {
+        &[
+            apc::MASTERSWITCH,
+            cyberpower::PDU15SWHVIEC12ATNET,
+            cyberpower::PDU41004,
+            dummy::FACTORY,
+            snmp::FACTORY,
+            poe::STANDARD,
+            poe::TP_LINK,
+            vpdu::FACTORY,
+        ]
+    }
 }
 
 /// Makes a driver by name. Contacts nobody.
