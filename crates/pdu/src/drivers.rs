@@ -5,6 +5,8 @@ mod apc;
 mod cyberpower;
 mod dummy;
 mod poe;
+#[allow(dead_code)] // half of it is for drivers of other protocols
+mod round;
 mod secret;
 mod snmp;
 mod vpdu;

@@ -205,3 +205,64 @@ async fn an_agent_that_is_another_one_after_its_restart_is_greeted_anew() {
     // The same driver, which still knows the old one.
     assert_eq!(bounded(driver.read(&id)).await.unwrap(), PortState::On);
 }
+
+#[tokio::test]
+async fn the_states_of_many_outlets_come_in_one_packet_and_that_of_a_watched_one_alone() {
+    for version in [Version::V1, Version::V2c] {
+        let Some(mut snmpd) = Snmpd::start("apc", "apc_masterswitch", version, json!({})).await else {
+            return;
+        };
+        snmpd.outfit(&labels(24)).await;
+        snmpd.press(6, true).await;
+        let mut driver = snmpd.driver();
+        bounded(driver.ports()).await.unwrap();
+        let before = snmpd.requests();
+        for n in 1..=24 {
+            let wanted = if n == 7 { PortState::On } else { PortState::Off };
+            assert_eq!(bounded(driver.read(&PortId::from(n))).await.unwrap(), wanted, "{n}");
+        }
+        let asked = snmpd.requests() - before;
+        // Packets are repeated, and answers get old, on a machine that is busy.
+        assert!(asked < 12, "{asked} packets for 24 outlets over {version:?}");
+        // One outlet is taken out: the others are still read.
+        snmpd.change(|state| state["outlets"].as_array_mut().unwrap().pop());
+        for n in [1, 20, 23] {
+            bounded(driver.read(&PortId::from(n))).await.unwrap();
+        }
+        let gone = bounded(driver.read(&PortId::from(24))).await;
+        assert!(matches!(gone, Err(DriverError::UnknownPort(_))), "{gone:?}");
+    }
+}
+
+/// What one read costs this process, of user and system time. Run it alone:
+/// `cargo test --release -p farmgate-pdu --test snmp -- --ignored --nocapture cost`.
+#[tokio::test]
+#[ignore = "a measurement, not a claim"]
+async fn cost_of_a_read() {
+    let Some(mut snmpd) = Snmpd::start("apc", "apc_masterswitch", Version::V2c, json!({})).await else {
+        return;
+    };
+    snmpd.outfit(&labels(24)).await;
+    const READS: u32 = 2000;
+    for config in [json!({"version": 2}), users()[3].1.clone()] {
+        // Past the relay, which is ours too.
+        let mut config = snmpd.config(&config);
+        config["hostname"] = json!(snmpd.backend());
+        let mut driver = make("apc_masterswitch", &config).unwrap();
+        driver.ports().await.unwrap();
+        let (before, start) = (cpu_ticks(), std::time::Instant::now());
+        for n in 0..READS {
+            driver.read(&PortId::from(n % 24 + 1)).await.unwrap();
+        }
+        // A tick is 10 ms.
+        let cost = (cpu_ticks() - before) * 10_000 / u64::from(READS);
+        println!("version {}: {cost} us of CPU each, {:?} each", config["version"], start.elapsed() / READS);
+    }
+}
+
+/// User and system time of this process (proc(5)).
+fn cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}

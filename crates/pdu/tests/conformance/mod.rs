@@ -259,9 +259,9 @@ pub async fn copes_with_a_slow_device(fake: &mut dyn Misbehave) {
 /// A call that the task gave up on leaves nothing behind that spoils the next one.
 pub async fn works_again_after_a_call_was_dropped(fake: &mut dyn Misbehave) {
     case(fake, "works again after a call was dropped");
-    outfit(fake, 2).await;
+    let n = outfit(fake, 2).await;
     let mut driver = fake.driver();
-    let id = fake.id(1);
+    let id = fake.id(n - 1);
     switch(&mut *driver, &id, true).await;
     if !fake.fault(Fault::Slow(Duration::from_millis(300))).await {
         return;

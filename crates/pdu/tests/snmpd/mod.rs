@@ -176,6 +176,16 @@ impl Snmpd {
         self.address.to_string()
     }
 
+    /// How many packets came from drivers since the last fault was set.
+    pub fn requests(&self) -> u64 {
+        self.faults.lock().unwrap().requests
+    }
+
+    /// The daemon's own address, without the relay.
+    pub fn backend(&self) -> String {
+        self.daemon.as_ref().unwrap().1.to_string()
+    }
+
     async fn run(&mut self, front: UdpSocket) {
         let backend = match &self.daemon {
             Some((_, backend)) => *backend,

@@ -210,6 +210,8 @@ fn inverse_mapping(given: &BTreeMap<String, Value>) -> Result<BTreeMap<i64, Port
     for (key, value) in given {
         let pair = match (key.parse::<i64>(), value) {
             (Ok(number), Value::String(word)) => state(word).map(|state| (number, state)),
+            // To older YAML a bare `on` is true.
+            (Ok(number), Value::Bool(on)) => Some((number, if *on { PortState::On } else { PortState::Off })),
             (Err(_), Value::Number(number)) => number.as_i64().zip(state(key)),
             _ => None,
         };

@@ -14,7 +14,7 @@ use super::{
     session::{CALL_WITHIN, Failure, Held, Session, Status},
     text,
 };
-use crate::{Driver, DriverError, PortInfo};
+use crate::{Driver, DriverError, PortInfo, drivers::round::Round};
 
 /// The numbers that a table writes and shows.
 #[derive(Debug, Clone)]
@@ -105,15 +105,23 @@ impl Table {
     }
 }
 
+/// How many states one packet asks for: the answer stays below 1 KB.
+const TOGETHER: usize = 24;
+
 /// One PDU.
 pub struct Outlets {
     session: Session,
     table: Table,
+    /// The rows that there were when it was last asked for all of them; empty where it cannot be asked for several.
+    known: Vec<Vec<u32>>,
+    round: Round<BTreeMap<Vec<u32>, PortState>>,
+    last_read: Option<PortId>,
 }
 
 impl Outlets {
     pub fn new(access: Access, table: Table) -> Self {
-        Self { session: Session::new(access), table }
+        let session = Session::new(access);
+        Self { session, table, known: Vec::new(), round: Round::default(), last_read: None }
     }
 
     /// Rows of the table: index and label, in the table's order.
@@ -195,6 +203,43 @@ impl Outlets {
         Ok(ports.iter().map(name).collect())
     }
 
+    fn state(&self, held: &Held) -> Option<PortState> {
+        match held {
+            Held::Number(number) => Some(self.table.mapping.read.get(number).copied().unwrap_or_default()),
+            _ => None,
+        }
+    }
+
+    /// The states of this port and of those behind it, in one packet; whoever polls one port polls the others too.
+    /// None where that is not possible, or this port alone is watched: then it is to be asked for alone.
+    async fn together(
+        &mut self,
+        port: &PortId,
+        index: &[u32],
+        by: Instant,
+    ) -> Result<Option<PortState>, Failure> {
+        let watched = self.last_read.replace(port.clone()).as_ref() == Some(port);
+        let Some(here) = self.known.iter().position(|known| known == index).filter(|_| !watched) else {
+            self.round.forget();
+            return Ok(None);
+        };
+        let asked: Vec<_> = self.known.iter().skip(here).take(TOGETHER).cloned().collect();
+        let oids: Vec<_> = asked.iter().map(|index| self.table.status.with(index)).collect();
+        let answer = match self.session.get_many(&oids, by).await {
+            Ok(answer) => answer,
+            // One of the outlets is gone, and version 1 does not say which; or it is too much for a small agent.
+            Err(Failure::Status(_)) => {
+                self.known.clear();
+                return Ok(None);
+            }
+            Err(failure) => return Err(failure),
+        };
+        let states =
+            asked.into_iter().zip(&answer).filter_map(|(index, held)| Some((index, self.state(held)?)));
+        let states: BTreeMap<_, _> = states.collect();
+        Ok(self.round.begin(states, port).get(index).copied())
+    }
+
     async fn measure(
         &mut self,
         port: &PortId,
@@ -254,6 +299,8 @@ impl Driver for Outlets {
         if rows.is_empty() {
             tracing::warn!(table = %self.table.status, "the PDU has no outlets there: is `driver` right for this model?");
         }
+        self.round.forget();
+        self.known = rows.iter().map(|(index, _)| index.clone()).collect();
         let info = |(index, label): (Vec<u32>, String)| {
             let id = self.table.id(&index)?;
             let label = if label.is_empty() { format!("{} {id}", self.table.called) } else { label };
@@ -263,9 +310,18 @@ impl Driver for Outlets {
     }
 
     async fn read(&mut self, port: &PortId) -> Result<PortState, DriverError> {
-        let oid = self.table.status.with(&self.table.index(port)?);
-        match self.session.get(&oid, Instant::now() + CALL_WITHIN).await {
-            Ok(Held::Number(number)) => Ok(self.table.mapping.read.get(&number).copied().unwrap_or_default()),
+        let by = Instant::now() + CALL_WITHIN;
+        let index = self.table.index(port)?;
+        if let Some(state) = self.round.serve(port).and_then(|states| states.get(&index)).copied() {
+            self.last_read = Some(port.clone());
+            return Ok(state);
+        }
+        if let Some(state) = self.together(port, &index, by).await.map_err(plain)? {
+            return Ok(state);
+        }
+        let oid = self.table.status.with(&index);
+        match self.session.get(&oid, by).await {
+            Ok(held @ Held::Number(_)) => Ok(self.state(&held).unwrap_or_default()),
             Ok(Held::Nothing) => Err(DriverError::UnknownPort(port.clone())),
             Ok(Held::Text(_) | Held::Other) => Err(DriverError::Protocol(format!("{oid} is no number"))),
             Err(failure) => Err(plain(failure)),
@@ -275,6 +331,7 @@ impl Driver for Outlets {
     async fn write(&mut self, port: &PortId, on: bool) -> Result<(), DriverError> {
         let by = Instant::now() + CALL_WITHIN;
         let index = self.table.index(port)?;
+        self.round.forget();
         let oid = self.table.control.with(&index);
         let number = if on { self.table.mapping.on } else { self.table.mapping.off };
         match self.session.set(&oid, number, by).await {

@@ -113,6 +113,16 @@ impl Session {
         }
     }
 
+    /// The values of several objects, in one packet and in their order.
+    pub async fn get_many(&mut self, oids: &[Oid], by: Instant) -> Result<Vec<Held>, Failure> {
+        let wires: Vec<_> = oids.iter().map(wire).collect();
+        let binds = self.ask(Question::Many(wires.clone()), by).await?;
+        let value = |wire: &async_snmp::Oid| {
+            binds.iter().find(|bind| bind.oid == *wire).map(|bind| held(&bind.value))
+        };
+        Ok(wires.iter().map(|wire| value(wire).unwrap_or(Held::Nothing)).collect())
+    }
+
     /// Sets an INTEGER.
     pub async fn set(&mut self, oid: &Oid, value: i32, by: Instant) -> Result<(), Failure> {
         self.ask(Question::Set(wire(oid), value), by).await.map(drop)
@@ -304,6 +314,7 @@ impl Session {
 #[derive(Clone)]
 enum Question {
     Get(async_snmp::Oid),
+    Many(Vec<async_snmp::Oid>),
     Set(async_snmp::Oid, i32),
     Next(Vec<async_snmp::Oid>),
     Bulk(Vec<async_snmp::Oid>, u32),
@@ -315,6 +326,7 @@ impl Question {
         let sent = Instant::now();
         let answer = match self {
             Self::Get(oid) => client.get(&oid).await.map(|response| response.varbinds),
+            Self::Many(oids) => client.get_many(&oids).await.map(|response| response.varbinds),
             Self::Set(oid, value) => {
                 let value = async_snmp::Value::Integer(value);
                 client.set(&oid, value).await.map(|response| response.varbinds)

@@ -76,6 +76,7 @@ fn numbers_that_are_read_may_differ_from_those_that_are_written() {
     let expected = [(1, PortState::On), (2, PortState::Off), (3, PortState::Reboot)].into();
     assert_eq!(read(json!({"1": "on", "2": "OFF", "3": "reboot"})).ok().unwrap(), expected);
     assert_eq!(read(json!({"on": 1, "off": 2, "reboot": 3})).ok().unwrap(), expected);
+    assert_eq!(read(json!({"1": true, "2": false, "3": "reboot"})).ok().unwrap(), expected);
     for wrong in [
         json!({"1": "on"}),
         json!({"1": "on", "2": "of"}),
