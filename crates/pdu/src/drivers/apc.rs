@@ -1,7 +1,8 @@
-//! APC MasterSwitch and Switched Rack PDUs, by the table that all of them have kept since the MasterSwitch.
+//! APC MasterSwitch and Switched Rack PDUs, by the table of the MasterSwitch, which later models kept.
 //!
 //! Object identifiers: PowerNet-MIB, `sPDUOutletControlTable` (`sPDUOutletCtl`, `sPDUOutletCtlName`), 1.3.6.1.4.1.318.
-//! The MIB and its reference guide: <https://www.apc.com/us/en/download/document/APC_POWERNETMIB_EN/>.
+//! The MIB: <https://mibs.observium.org/mib/PowerNet-MIB/>. How access is set up on the device: its user's guide,
+//! <https://manualsdump.com/en/manuals/apc-switched_rack_power_distribution_unit_pdu/155046/71>.
 //! Models with a meter per outlet (AP84xx, AP86xx) have it in `rPDU2OutletMeteredStatusPower`: see `docs/pdus.md`.
 
 use serde_json::Value;

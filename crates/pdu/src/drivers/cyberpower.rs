@@ -2,7 +2,7 @@
 //! states in one way where it shows them and in another where it is told them.
 //!
 //! Object identifiers: CPS-MIB, 1.3.6.1.4.1.3808: `ePDUOutletControlTable`; the outlet tables of the `ats` branch.
-//! The MIB: <https://www.cyberpowersystems.com/products/software/mib-files/>.
+//! The MIB: <https://mibs.observium.org/mib/CPS-MIB/>.
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
 //! Switches that power machines over Ethernet: by the standard MIB, and TP-Link's JetStream, which has one of its own.
 //!
 //! Object identifiers: RFC 3621 (`POWER-ETHERNET-MIB::pethPsePortAdminEnable`, written and read); for TP-Link
-//! `TPLINK-POWER-OVER-ETHERNET-MIB::tpPoePortStatus` and `tpPoePower`, in the MIBs of
-//! <https://www.tp-link.com/en/support/download/tl-sg2210p/>. ON means that the port may deliver power: a device that
+//! `TPLINK-POWER-OVER-ETHERNET-MIB::tpPoePortStatus` and `tpPoePower`, among the MIBs that TP-Link offers with its
+//! firmware (also at <https://mibs.observium.org/mib/TPLINK-POWER-OVER-ETHERNET-MIB/>). ON means that the port may deliver power: a device that
 //! takes none is still ON.
 //!
 //! The standard's index is group and port. Ports of group 1 (a switch that stands alone, or the first of a stack) have
-//! their number as id, others `GROUP.PORT`; in a farm file write that in quotes.
+//! their number as id, others `GROUP.PORT`; in a farm file that is best written in quotes.
 
 use std::time::Duration;
 
