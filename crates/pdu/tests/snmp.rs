@@ -112,6 +112,21 @@ async fn sixty_four_outlets_are_listed_in_one_call_though_half_of_the_requests_g
 }
 
 #[tokio::test]
+async fn an_agent_that_shows_nothing_behind_its_outlets_is_listed_too() {
+    let Some(mut snmpd) = Snmpd::start("apc", "apc_masterswitch", Version::V1, json!({})).await else {
+        return;
+    };
+    for (version, n) in [(1, 24), (1, 1), (1, 0), (2, 24), (2, 0)] {
+        snmpd.outfit(&labels(n)).await;
+        // Its last column is the last thing that this community may see.
+        let config = snmpd.config(&json!({"version": version, "community": "outlets"}));
+        let ports = bounded(make("apc_masterswitch", &config).unwrap().ports()).await.unwrap();
+        let shown: Vec<_> = ports.into_iter().map(|port| port.label).collect();
+        assert_eq!(shown, labels(n), "version {version}");
+    }
+}
+
+#[tokio::test]
 async fn a_pdu_may_be_reached_over_ipv6() {
     let Some(mut snmpd) =
         Snmpd::start_at("[::1]:0", "apc", "apc_masterswitch", Version::V2c, json!({})).await

@@ -64,7 +64,7 @@ impl Drop for Daemon {
 }
 
 /// The keys of the users that every agent here knows: name, config.
-pub fn users() -> [(&'static str, Value); 6] {
+pub fn users() -> [(&'static str, Value); 8] {
     let user = |name: &str, auth: Value| {
         let mut config = json!({"version": 3, "username": name});
         config.as_object_mut().unwrap().extend(auth.as_object().unwrap().clone());
@@ -84,6 +84,8 @@ pub fn users() -> [(&'static str, Value); 6] {
         ("shaaes", user("shaaes", both("SHA", "AES"))),
         ("sha256aes", user("sha256aes", both("SHA256", "AES"))),
         ("sha512aes", user("sha512aes", both("SHA512", "AES"))),
+        ("sha256aes256", user("sha256aes256", both("SHA256", "AES256"))),
+        ("shaaes192c", user("shaaes192c", both("SHA", "AES192C"))),
     ]
 }
 
@@ -91,6 +93,7 @@ const CONFIG: &str = r#"
 rocommunity public
 rwcommunity private
 rwcommunity6 private
+rwcommunity outlets default .1.3.6.1.4.1.318.1.1.4
 createUser open
 rwuser open noauth
 createUser md5 MD5 authpass-1
@@ -103,6 +106,10 @@ createUser sha256aes SHA-256 authpass-1 AES privpass-1
 rwuser sha256aes priv
 createUser sha512aes SHA-512 authpass-1 AES privpass-1
 rwuser sha512aes priv
+createUser sha256aes256 SHA-256 authpass-1 AES-256 privpass-1
+rwuser sha256aes256 priv
+createUser shaaes192c SHA authpass-1 AES-192-C privpass-1
+rwuser shaaes192c priv
 createUser reader SHA authpass-1 AES privpass-1
 rouser reader priv
 "#;
