@@ -1,7 +1,9 @@
 //! The table of drivers. A new driver is one file below this module and one line in [`drivers`].
 
 mod address;
+mod apc;
 mod command;
+mod cyberpower;
 mod devantech;
 mod dummy;
 mod gude;
@@ -10,11 +12,13 @@ mod http;
 mod ipmi;
 mod kernelchip;
 mod netio;
+mod poe;
 mod program;
 mod redfish;
 mod round;
 mod secret;
 mod shelly;
+mod snmp;
 mod tasmota;
 mod usbhub;
 mod vpdu;
@@ -81,7 +85,10 @@ impl Factory {
 pub fn drivers() -> &'static [Factory] {
     const {
         &[
+            apc::MASTERSWITCH,
             command::FACTORY,
+            cyberpower::PDU15SWHVIEC12ATNET,
+            cyberpower::PDU41004,
             devantech::FACTORY,
             dummy::FACTORY,
             gude::FACTORY,
@@ -89,8 +96,11 @@ pub fn drivers() -> &'static [Factory] {
             ipmi::FACTORY,
             kernelchip::FACTORY,
             netio::FACTORY,
+            poe::STANDARD,
+            poe::TP_LINK,
             redfish::FACTORY,
             shelly::FACTORY,
+            snmp::FACTORY,
             tasmota::FACTORY,
             usbhub::FACTORY,
             vpdu::FACTORY,
