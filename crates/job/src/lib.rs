@@ -25,7 +25,7 @@ pub use error::{Checked, JobError, Place, Problem};
 pub use matcher::{MAX_LINE, PatternName, WatchdogEdge};
 pub use model::{Artifact, BootSpec, ConsolePatterns, Job, Target, Timeout, Timeouts, WatchdogPatterns};
 pub use pattern::{Pattern, PatternError};
-pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, TimerId};
+pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, RunState, TimerId};
 pub use template::{MAX_RENDERED, MAX_SOURCE, render_data};
 pub use variables::Variables;
 
