@@ -6,8 +6,8 @@ use regex_syntax::hir::{
     literal::{ExtractKind, Extractor},
 };
 
-/// Texts for one pattern at most.
-const MAX_TEXTS: usize = 64;
+/// Texts for one pattern at most: a search for few of them looks at many bytes at once, one for many does not.
+const MAX_TEXTS: usize = 16;
 
 /// Parts of a pattern that are tried as a beginning, and parts that are looked at from there.
 const MAX_PARTS: (usize, usize) = (64, 8);
