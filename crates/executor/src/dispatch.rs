@@ -116,7 +116,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut asks: mpsc::Receiver<Ask>) {
                 Err(error) => tracing::error!(%error, "a job's start ended by a bug"),
             },
             Some(Ok(run)) = task.leaving.join_next() => {
-                task.end(run, JobStatus::SetupFail, Cause::Cancelled, "the client went away before the job had a machine");
+                let cause = Cause::Cancelled { by: "the client".to_owned() };
+                let summary = "the client went away before the job had a machine";
+                task.end(run, JobStatus::SetupFail, cause, summary);
             }
             () = sleep_until(alarm) => task.clock(),
         }
@@ -136,7 +138,7 @@ impl Task {
             Ask::Cancel { run, by, reply } => {
                 let waits = self.jobs.contains_key(&run);
                 let summary = format!("the job was cancelled by {by} before it had a machine");
-                self.end(run, JobStatus::SetupFail, Cause::Cancelled, &summary);
+                self.end(run, JobStatus::SetupFail, Cause::Cancelled { by }, &summary);
                 // An asker that is gone does not want to know.
                 let _ = reply.send(waits);
             }

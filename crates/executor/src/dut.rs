@@ -453,7 +453,7 @@ impl DutTask {
             Kind::QuickCheck => {
                 self.memory.quick_check_due = false;
                 // One that somebody ended says nothing about the machine.
-                if !passed && report.outcome.cause != Cause::Cancelled {
+                if !passed && !matches!(report.outcome.cause, Cause::Cancelled { .. }) {
                     self.leave_service(&format!("its quick check failed: {}", report.outcome.summary)).await;
                 }
             }

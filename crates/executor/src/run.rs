@@ -91,6 +91,7 @@ pub(crate) enum Begin {
     },
     /// A gateway that died had it.
     Again {
+        job: Box<Job>,
         checkpoint: Box<Checkpoint>,
         from: ConsoleOffset,
         /// The console up to here is in the checkpoint.
@@ -114,9 +115,6 @@ pub(crate) struct RunReport {
 
 /// A preparation that takes no longer is stored together with the run itself: one wait for the disk less.
 const AT_ONCE: Duration = Duration::from_millis(1);
-
-/// How long a boot that was being served when the gateway died may show nothing, where no firmware time is learned.
-const LOST_AFTER: Duration = Duration::from_secs(60);
 
 /// Runs a job on a DUT to its verdict. The port is OFF when it returns, or the report says why it is not.
 pub(crate) async fn drive(
@@ -143,8 +141,10 @@ pub(crate) async fn drive(
             edge.prepare_at_once().await;
             (edge, from)
         }
-        Begin::Again { checkpoint, from, fed } => {
-            let mut edge = Edge::new(context, checkpoint.machine.clone(), fed, ends, sightings, phase);
+        Begin::Again { job, checkpoint, from, fed } => {
+            let spec = RunSpec { job: *job, firmware_boot_time: checkpoint.firmware_time };
+            let machine = JobRun::restore(spec, checkpoint.machine.clone());
+            let mut edge = Edge::new(context, machine, fed, ends, sightings, phase);
             edge.take_up(*checkpoint).await;
             (edge, from)
         }
@@ -198,10 +198,6 @@ struct Edge {
     /// When ON was confirmed, until the firmware has asked to boot.
     on_since: Option<Timestamp>,
     firmware: Option<Duration>,
-    /// Everything that this boot fetches was served.
-    served: bool,
-    /// A boot that was being served when the gateway died counts as lost then.
-    lost_at: Option<Instant>,
 }
 
 impl Edge {
@@ -230,8 +226,6 @@ impl Edge {
             unfit: None,
             on_since: None,
             firmware: None,
-            served: false,
-            lost_at: None,
             context,
         }
     }
@@ -246,24 +240,20 @@ impl Edge {
 
     /// Goes on where the gateway that died stood.
     async fn take_up(&mut self, checkpoint: Checkpoint) {
-        let Checkpoint { machine: _, plans, power, on_since, firmware, unfit, served } = checkpoint;
+        let Checkpoint { machine: _, firmware_time: _, plans, power, on_since, firmware, unfit } = checkpoint;
         self.plans = plans.map(Into::into);
         (self.power_stage, self.on_since) = (power, on_since);
-        (self.firmware, self.unfit, self.served) = (firmware, unfit, served);
+        (self.firmware, self.unfit) = (firmware, unfit);
         let phase = self.machine.phase();
-        if phase != Phase::Teardown {
+        if !matches!(phase, Phase::Teardown | Phase::Done) {
             let text = "The gateway was restarted; the job goes on";
             let control = Control::info(Tag::Resumed, text).severity(Severity::Warn);
             self.settle(vec![Action::Tell(control)], false).await;
         }
-        if matches!(phase, Phase::Firmware | Phase::Booting) && !self.served {
-            let bears = self.context.firmware_time.map_or(LOST_AFTER, |t| t.max(Duration::from_secs(5)));
-            self.lost_at = Some(Instant::now() + bears);
-        }
         if matches!(phase, Phase::Firmware | Phase::Booting | Phase::Session) {
             self.power.expect_on(&self.context);
         }
-        let actions = self.machine.resume();
+        let actions = self.machine.resume(Timestamp::now());
         self.perform(actions);
         // What the machine said meanwhile comes before the timers that ran out meanwhile.
         self.catch_up().await;
@@ -279,10 +269,6 @@ impl Edge {
             news = self.power.next() => self.power_changed(news).await,
             prepared = wait_for(&mut self.preparing) => self.prepared(prepared).await,
             () = sleep_until(timer) => self.timer_fired().await,
-            () = sleep_until(self.lost_at) => {
-                self.lost_at = None;
-                self.feed(Event::BootLost, Timestamp::now()).await;
-            }
             Some(Command::Cancel { by }) = self.ends.commands.recv() => {
                 self.feed(Event::Cancel { by }, Timestamp::now()).await;
             }
@@ -306,8 +292,14 @@ impl Edge {
         for action in actions {
             match action {
                 Action::Prepare { .. } => {
-                    let (context, job) = (self.context.clone(), self.machine.spec().job.clone());
-                    self.preparing = Some(Box::pin(async move { prepare(&context, &job).await }));
+                    self.preparing = Some(match &self.plans {
+                        // Of a run that was taken up again: what it boots is still there.
+                        Some(plans) => Box::pin(std::future::ready(Ok((plans.clone(), Vec::new())))),
+                        None => {
+                            let (context, job) = (self.context.clone(), self.machine.spec().job.clone());
+                            Box::pin(async move { prepare(&context, &job).await })
+                        }
+                    });
                 }
                 Action::SetBootPlan { boot } => self.set_plan(boot),
                 Action::PowerCycle => {
@@ -315,7 +307,6 @@ impl Edge {
                     if !was_off {
                         self.held.clear();
                     }
-                    (self.served, self.lost_at) = (false, None);
                     self.power.cycle(&self.context, was_off);
                 }
                 Action::PowerOff => {
@@ -380,9 +371,6 @@ impl Edge {
         let time = Timestamp::from_micros(chunk.time.0);
         match self.power_stage.belongs(time) {
             Boot::Present => {
-                if chunk.bytes.contains(&b'\n') && self.machine.phase() == Phase::Session {
-                    self.lost_at = None;
-                }
                 // At its own time: bytes that are read late, or again after a restart, decide as they would have.
                 self.feed(Event::Console { bytes: &chunk.bytes }, time).await;
             }
@@ -402,8 +390,6 @@ impl Edge {
                     if let Some(on) = self.on_since.take() {
                         self.firmware = self.firmware.max(Some(sighting.time.since(on)));
                     }
-                    self.lost_at = None;
-                    self.served |= stage == self.last_stage();
                     self.feed(Event::BootStage { stage: stage.to_owned() }, sighting.time).await;
                 }
             }
@@ -412,17 +398,6 @@ impl Edge {
             }
             Boot::Starting | Boot::Before => {}
         }
-    }
-
-    /// The stage after which the machine needs nothing more of BOOTS.
-    fn last_stage(&self) -> &'static str {
-        let own = self.plans.as_ref().and_then(|plans| match self.machine.boot_kind() {
-            BootKind::Start => plans.start.initrds.as_ref(),
-            BootKind::Continue => plans.next.initrds.as_ref(),
-        });
-        let has_initrd =
-            own.map_or_else(|| self.context.boots.defaults().has_initrd(), |all| !all.is_empty());
-        if has_initrd { "initrd-done" } else { "kernel-done" }
     }
 
     async fn power_changed(&mut self, news: PowerNews) {

@@ -53,7 +53,7 @@ pub use proxy::{Endpoint, EndpointError, Proxy};
 pub use resolved::{
     Explained, ExplainedPattern, ExplainedTimeout, Facts, Origin, Part, explain, firmware_boot,
 };
-pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, TimerId};
+pub use run::{Action, Attempt, BootKind, Cause, Event, JobRun, Outcome, Phase, RunSpec, RunState, TimerId};
 pub use schema::schema;
 pub use storage::{Backing, BlockDevice, ContainerImage, PullPolicy, Storage, StorageFile};
 pub use template::{MAX_RENDERED, MAX_SOURCE, render_data};

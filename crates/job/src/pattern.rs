@@ -1,18 +1,29 @@
-//! A console pattern: a regex of Python's byte syntax, compiled once, searched in single lines.
+//! A console pattern: a regex of Python's byte syntax, checked and compiled once, searched in single lines.
 //!
-//! A pattern exists only compiled; it is stored as its text and compiled again when it is read back.
+//! A pattern exists only compiled; it is stored as its text and compiled again when it is read back. What is searched
+//! for in a run is not one pattern but all of a job at once, which is [`crate::matcher`]'s part: here is what that
+//! needs of each of them, and what can be told of a pattern before any console speaks.
+
+mod literals;
+mod prospects;
 
 use std::{fmt, sync::Arc};
 
+use regex_automata::nfa::thompson::{NFA, WhichCaptures};
+use regex_syntax::hir::Hir;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub(crate) use self::literals::necessary_literals;
 use crate::python_regex;
 
-/// Bytes that a compiled pattern, and its cache, may take.
+/// Bytes that a compiled pattern may take.
 const MAX_COMPILED: usize = 2 << 20;
 
 /// Steps back that one search may take. A line has at most 64 KiB.
 const MAX_BACKTRACK: usize = 500_000;
+
+/// Groups within groups.
+const MAX_NESTED: u32 = 100;
 
 /// Ours also matches a line that ends in `\r\n`, as serial lines do.
 const SESSION_END: &str = r"^\[[\d \.]{12}\] reboot: Power [Dd]own\r?$";
@@ -24,9 +35,13 @@ pub struct Pattern {
     compiled: Arc<Compiled>,
 }
 
-enum Compiled {
-    Plain(regex::bytes::Regex),
-    Backtracking(fancy_regex::Regex),
+struct Compiled {
+    /// Matches the same lines, or more where `exact` is there.
+    regular: Hir,
+    /// Bytes that its automaton takes.
+    size: usize,
+    /// What look-around, back references and the like need.
+    exact: Option<fancy_regex::Regex>,
 }
 
 /// Why a text cannot be a pattern.
@@ -65,28 +80,9 @@ impl Pattern {
     /// # Errors
     /// It is no regex, it is too large, or it uses what the engines do not have.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        let refuse =
-            |why: String| PatternError { message: format!("`{}` is no usable regex: {why}", brief(text)) };
-        let translated = python_regex::translate(text).map_err(refuse)?;
-        let compiled = if translated.fancy {
-            fancy_regex::RegexBuilder::new(&translated.text)
-                .bytes_mode(fancy_regex::BytesMode::Ascii)
-                .backtrack_limit(MAX_BACKTRACK)
-                .delegate_size_limit(MAX_COMPILED)
-                .max_prog_size(50_000)
-                .build()
-                .map(Compiled::Backtracking)
-                .map_err(|e| refuse(e.to_string()))?
-        } else {
-            regex::bytes::RegexBuilder::new(&translated.text)
-                .unicode(false)
-                .size_limit(MAX_COMPILED)
-                .dfa_size_limit(MAX_COMPILED)
-                .nest_limit(100)
-                .build()
-                .map(Compiled::Plain)
-                .map_err(|e| refuse(last_line(&e.to_string())))?
-        };
+        let compiled = compile(text).map_err(|why| PatternError {
+            message: format!("`{}` is no usable regex: {why}", brief(text)),
+        })?;
         Ok(Self { text: text.to_owned(), compiled: Arc::new(compiled) })
     }
 
@@ -95,12 +91,71 @@ impl Pattern {
         &self.text
     }
 
-    pub(crate) fn matches(&self, line: &[u8]) -> Result<bool, TooExpensive> {
-        match &*self.compiled {
-            Compiled::Plain(regex) => Ok(regex.is_match(line)),
-            Compiled::Backtracking(regex) => regex.is_match(line).map_err(|_| TooExpensive),
+    /// Bytes that its automaton takes in a run, at most 2 MiB. All patterns of a job are in one automaton, so that who
+    /// reads a job should bound their sum.
+    pub fn compiled_size(&self) -> usize {
+        self.compiled.size
+    }
+
+    /// Why no line of a console can ever match, as the end of a sentence for people. `None`: one can, or nobody knows.
+    ///
+    /// A line has a newline only at its end.
+    pub fn cannot_match(&self) -> Option<String> {
+        prospects::cannot_match(&self.compiled.regular)
+    }
+
+    /// Whether it matches every line that is not empty, as `.*`, `^` and `\s` do: as the end of a session, of a boot, or
+    /// of a machine's service that is hardly meant. `false` also where nobody knows.
+    pub fn matches_every_line(&self) -> bool {
+        self.compiled.exact.is_none() && prospects::matches_every_line(&self.compiled.regular)
+    }
+
+    /// For automata: matches at least the lines that the pattern matches, see [`Self::is_exact`].
+    pub(crate) fn regular(&self) -> &Hir {
+        &self.compiled.regular
+    }
+
+    /// Whether [`Self::regular`] matches no other line.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.compiled.exact.is_none()
+    }
+
+    /// Whether a line that [`Self::regular`] matches is one of the pattern's.
+    pub(crate) fn confirms(&self, line: &[u8]) -> Result<bool, TooExpensive> {
+        match &self.compiled.exact {
+            None => Ok(true),
+            Some(exact) => exact.is_match(line).map_err(|_| TooExpensive),
         }
     }
+}
+
+fn compile(text: &str) -> Result<Compiled, String> {
+    let translated = python_regex::translate(text)?;
+    let regular = regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .nest_limit(MAX_NESTED)
+        .build()
+        .parse(&translated.regular)
+        .map_err(|e| last_line(&e.to_string()))?;
+    let size = automaton(&[&regular], Some(MAX_COMPILED))?.memory_usage();
+    let exact = (!translated.is_regular).then(|| {
+        fancy_regex::RegexBuilder::new(&translated.text)
+            .bytes_mode(fancy_regex::BytesMode::Ascii)
+            .backtrack_limit(MAX_BACKTRACK)
+            .delegate_size_limit(MAX_COMPILED)
+            .max_prog_size(50_000)
+            .build()
+            .map_err(|e| e.to_string())
+    });
+    let exact = exact.transpose()?;
+    Ok(Compiled { regular, size, exact })
+}
+
+/// One automaton for all of them, which finds which of them match.
+pub(crate) fn automaton(patterns: &[&Hir], limit: Option<usize>) -> Result<NFA, String> {
+    let config = NFA::config().utf8(false).nfa_size_limit(limit).which_captures(WhichCaptures::None);
+    NFA::compiler().configure(config).build_many_from_hir(patterns).map_err(|e| last_line(&e.to_string()))
 }
 
 /// What ends a session where the job does not say: the kernel powers the machine down.
@@ -150,6 +205,27 @@ impl<'de> Deserialize<'de> for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Pattern {
+        /// The slow way: one pattern, one line, an engine that knows of no other. The measure of all that is faster.
+        pub(crate) fn matches(&self, line: &[u8]) -> Result<bool, TooExpensive> {
+            let translated = python_regex::translate(&self.text).unwrap();
+            if translated.fancy {
+                let regex = fancy_regex::RegexBuilder::new(&translated.text)
+                    .bytes_mode(fancy_regex::BytesMode::Ascii)
+                    .backtrack_limit(MAX_BACKTRACK)
+                    .build();
+                match regex {
+                    Ok(regex) => return regex.is_match(line).map_err(|_| TooExpensive),
+                    // It does not repeat what takes no character.
+                    Err(_) => assert!(translated.is_regular),
+                }
+            }
+            let text = if translated.fancy { translated.regular } else { translated.text };
+            let regex = regex::bytes::RegexBuilder::new(&text).unicode(false).build().unwrap();
+            Ok(regex.is_match(line))
+        }
+    }
 
     #[test]
     fn patterns_match_as_in_python() {
@@ -221,5 +297,6 @@ mod tests {
     #[test]
     fn a_pattern_too_large_is_refused() {
         assert!(Pattern::new("(?:a{1000}){1000}").is_err());
+        assert!(Pattern::new(&format!("a{{{}}}", crate::MAX_LINE + 1)).is_err(), "longer than any line");
     }
 }

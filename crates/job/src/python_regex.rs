@@ -18,12 +18,18 @@ const SEAM_FANCY: &str = "(?=)";
 /// The longest pattern, bytes.
 const MAX_PATTERN: usize = 16 * 1024;
 
-/// A pattern in the engines' language.
+/// A pattern in the engines' languages.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Translated {
+    /// Exact, on any text.
     pub(crate) text: String,
-    /// It needs the backtracking engine.
+    /// `text` needs the backtracking engine.
     pub(crate) fancy: bool,
+    /// For automata, on lines: texts with at most one newline, which is their end. Matches at least the lines that the
+    /// pattern matches.
+    pub(crate) regular: String,
+    /// `regular` matches no other line.
+    pub(crate) is_regular: bool,
 }
 
 /// Flags that change how the rest of a group is read.
@@ -35,8 +41,14 @@ struct Flags {
 
 struct Translator<'a> {
     cursor: Cursor<'a>,
+    /// The exact pattern.
     out: String,
+    /// The pattern without what automata cannot do.
+    regular: String,
+    /// Open groups that look around, of which `regular` has only the brackets.
+    around: usize,
     fancy: bool,
+    is_regular: bool,
     flags: Flags,
     /// For each open group: the flags outside of it, and whether it looks around.
     open: Vec<(Flags, bool)>,
@@ -57,7 +69,10 @@ pub(crate) fn translate(pattern: &str) -> Result<Translated, String> {
     let mut t = Translator {
         cursor: Cursor::new(pattern),
         out: String::with_capacity(pattern.len() * 2),
+        regular: String::with_capacity(pattern.len() * 2),
+        around: 0,
         fancy: false,
+        is_regular: true,
         flags: Flags::default(),
         open: Vec::new(),
         groups: 0,
@@ -71,7 +86,8 @@ pub(crate) fn translate(pattern: &str) -> Result<Translated, String> {
     if !t.open.is_empty() {
         return Err("a `(` is not closed".into());
     }
-    Ok(Translated { text: t.out.replace(SEAM, if t.fancy { SEAM_FANCY } else { "" }), fancy: t.fancy })
+    let text = t.out.replace(SEAM, if t.fancy { SEAM_FANCY } else { "" });
+    Ok(Translated { text, fancy: t.fancy, regular: t.regular, is_regular: t.is_regular })
 }
 
 impl<'a> Translator<'a> {
@@ -93,8 +109,11 @@ impl<'a> Translator<'a> {
             b'|' => self.push_anchor("|"),
             b'(' => self.group()?,
             b')' => {
-                let Some((flags, _)) = self.open.pop() else { return Err("a `)` closes nothing".into()) };
+                let Some((flags, looks_around)) = self.open.pop() else {
+                    return Err("a `)` closes nothing".into());
+                };
                 self.flags = flags;
+                self.around -= usize::from(looks_around);
                 self.push_atom(")");
             }
             b'*' => self.repeat("*")?,
@@ -110,19 +129,40 @@ impl<'a> Translator<'a> {
         if byte.is_ascii_alphanumeric() {
             self.push_atom(char::from(byte).encode_utf8(&mut [0; 4]));
         } else {
-            push_hex(&mut self.out, byte);
-            (self.atom, self.repeated) = (true, false);
+            let mut text = String::with_capacity(4);
+            push_hex(&mut text, byte);
+            self.push_atom(&text);
         }
     }
 
     fn push_atom(&mut self, text: &str) {
-        self.out.push_str(text);
+        self.push(text, text);
         (self.atom, self.repeated) = (true, false);
     }
 
     fn push_anchor(&mut self, text: &str) {
-        self.out.push_str(text);
+        self.push(text, text);
         (self.atom, self.repeated) = (false, false);
+    }
+
+    fn push(&mut self, exact: &str, regular: &str) {
+        self.out.push_str(exact);
+        if self.around == 0 {
+            self.regular.push_str(regular);
+        }
+    }
+
+    /// Something that automata cannot do.
+    fn irregular(&mut self) {
+        self.fancy = true;
+        self.is_regular = false;
+    }
+
+    /// The text of a group again: an automaton only knows that there may be any.
+    fn push_reference(&mut self, exact: &str) {
+        self.irregular();
+        self.push(exact, "(?:(?s:.)*)");
+        (self.atom, self.repeated) = (true, false);
     }
 
     fn escape(&mut self, escape: Escape) -> Result<(), String> {
@@ -134,27 +174,28 @@ impl<'a> Translator<'a> {
             Escape::Anchor(anchor) => self.push_anchor(&format!("\\{anchor}")),
             Escape::Group(group) if group > self.groups => return Err(format!("there is no group {group}")),
             Escape::Group(group) => {
-                self.fancy = true;
-                self.push_atom(&format!("(?:\\{group})"));
+                self.push_reference(&format!("(?:\\{group})"));
             }
         }
         Ok(())
     }
 
-    /// Matches at the end, and before a newline that is the last character.
+    /// Matches at the end, and before a newline that is the last character. A line has no other newline.
     fn dollar(&mut self) {
         let rest = self.cursor.rest();
         let looks_around = self.open.iter().any(|(_, around)| *around);
         // Where nothing can follow, taking the newline along is the same as looking at it.
         let last = rest.iter().all(|b| *b == b')') || (self.open.is_empty() && rest.first() == Some(&b'|'));
-        if self.flags.multi_line {
-            self.push_anchor("$");
+        let exact = if self.flags.multi_line {
+            "$"
         } else if last && !looks_around {
-            self.push_anchor(r"(?:\n?\z)");
+            r"(?:\n?\z)"
         } else {
             self.fancy = true;
-            self.push_anchor(r"(?=\n?\z)");
-        }
+            r"(?=\n?\z)"
+        };
+        self.push(exact, "(?m:$)");
+        (self.atom, self.repeated) = (false, false);
     }
 
     fn repeat(&mut self, operator: &str) -> Result<(), String> {
@@ -164,15 +205,15 @@ impl<'a> Translator<'a> {
         if !self.atom {
             return Err(format!("`{operator}` has nothing to repeat"));
         }
-        self.out.push_str(operator);
+        self.push(operator, operator);
         if self.cursor.eat("?") {
-            self.out.push('?');
+            self.push("?", "?");
         } else if self.cursor.eat("+") {
             if operator.starts_with('{') {
                 return Err("`{...}+` is not supported; write (?>...) around it".into());
             }
-            self.fancy = true;
-            self.out.push('+');
+            self.irregular();
+            self.push("+", "");
         }
         self.out.push(SEAM);
         (self.atom, self.repeated) = (false, true);
@@ -200,27 +241,35 @@ impl<'a> Translator<'a> {
         })
     }
 
-    fn begin(&mut self, text: &str, looks_around: bool, inside: Flags) {
-        self.open.push((self.flags, looks_around));
+    fn begin(&mut self, text: &str, inside: Flags) {
+        self.open.push((self.flags, false));
         self.flags = inside;
         self.push_anchor(text);
+    }
+
+    /// A group that automata do not have: of one that looks around they only see that there is one.
+    fn begin_fancy(&mut self, opening: &str, looks_around: bool) {
+        self.irregular();
+        self.open.push((self.flags, looks_around));
+        self.push(&format!("(?{opening}"), "(?:");
+        (self.atom, self.repeated) = (false, false);
+        self.around += usize::from(looks_around);
     }
 
     fn group(&mut self) -> Result<(), String> {
         if !self.cursor.eat("?") {
             self.groups += 1;
-            self.begin("(", false, self.flags);
+            self.begin("(", self.flags);
             return Ok(());
         }
         for (opening, looks_around) in [("=", true), ("!", true), ("<=", true), ("<!", true), (">", false)] {
             if self.cursor.eat(opening) {
-                self.fancy = true;
-                self.begin(&format!("(?{opening}"), looks_around, self.flags);
+                self.begin_fancy(opening, looks_around);
                 return Ok(());
             }
         }
         if self.cursor.eat(":") {
-            self.begin("(?:", false, self.flags);
+            self.begin("(?:", self.flags);
         } else if self.cursor.eat("P<") {
             self.named_group()?;
         } else if self.cursor.eat("P=") {
@@ -229,8 +278,7 @@ impl<'a> Translator<'a> {
             if number.is_none() {
                 return Err(format!("there is no group named {name:?}"));
             }
-            self.fancy = true;
-            self.push_atom(&format!("(?P={name})"));
+            self.push_reference(&format!("(?P={name})"));
         } else if self.cursor.eat("#") {
             self.cursor.until(b')').ok_or("a comment is not closed")?;
         } else if self.cursor.eat("(") {
@@ -250,7 +298,7 @@ impl<'a> Translator<'a> {
         }
         self.names.push(name);
         self.groups += 1;
-        self.begin(&format!("(?P<{name}>"), false, self.flags);
+        self.begin(&format!("(?P<{name}>"), self.flags);
         Ok(())
     }
 
@@ -285,7 +333,7 @@ impl<'a> Translator<'a> {
                 }
                 b':' => {
                     let minus = if off.is_empty() { "" } else { "-" };
-                    self.begin(&format!("(?{on}{minus}{off}:"), false, flags);
+                    self.begin(&format!("(?{on}{minus}{off}:"), flags);
                     return Ok(());
                 }
                 _ => return Err("an extension `(?...` is not one of Python's byte regexes".into()),
@@ -297,10 +345,6 @@ impl<'a> Translator<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(pattern: &str) -> String {
-        translate(pattern).unwrap().text
-    }
 
     #[test]
     fn what_the_languages_share_stays_and_the_rest_is_written_anew() {
@@ -316,8 +360,6 @@ mod tests {
             ("a{,3}", "a{0,3}"),
             ("a{x}", r"a\x7Bx\x7D"),
             (r"a\Z", r"a\z"),
-            ("a$", r"a(?:\n?\z)"),
-            ("(?m)a$", "(?m)a$"),
             ("(?x) a b # c\n", "ab"),
             ("(?i)a", "(?i)a"),
             ("(?i:a)b", "(?i:a)b"),
@@ -325,17 +367,46 @@ mod tests {
             (r"\0\101", r"\x00A"),
         ];
         for (python, ours) in table {
-            assert_eq!(text(python), ours, "{python}");
+            let translated = translate(python).unwrap();
+            assert_eq!((translated.text.as_str(), translated.regular.as_str()), (ours, ours), "{python}");
+            assert!(!translated.fancy && translated.is_regular, "{python}");
         }
     }
 
     #[test]
-    fn what_needs_backtracking_is_told() {
-        for pattern in ["a(?=b)", "(?<!a)b", r"(a)\1", "(?P<n>a)(?P=n)", "a++b", "(?>a)b", "a$\\n"] {
-            assert!(translate(pattern).unwrap().fancy, "{pattern}");
+    fn what_needs_backtracking_is_told_and_automata_get_what_matches_more() {
+        let table = [
+            ("a(?=b(c))d", "a(?=b(c))d", "a(?:)d"),
+            ("(?<!a)*b", "(?<!a)*(?=)b", "(?:)*b"),
+            (r"(a)\1", r"(a)(?:\1)", "(a)(?:(?s:.)*)"),
+            ("(?P<n>a)(?P=n)", "(?P<n>a)(?P=n)", "(?P<n>a)(?:(?s:.)*)"),
+            ("a++b", "a++(?=)b", "a+b"),
+            ("(?>a)b$c", r"(?>a)b(?=\n?\z)c", "(?:a)b(?m:$)c"),
+        ];
+        for (python, exact, superset) in table {
+            let translated = translate(python).unwrap();
+            assert_eq!(
+                (translated.text.as_str(), translated.regular.as_str()),
+                (exact, superset),
+                "{python}"
+            );
+            assert!(translated.fancy && !translated.is_regular, "{python}");
         }
-        for pattern in ["a+b", "a$", "(a|b$)", "(?:a)|b$|c"] {
-            assert!(!translate(pattern).unwrap().fancy, "{pattern}");
+    }
+
+    #[test]
+    fn the_end_of_a_line_is_regular_even_where_the_end_of_a_text_is_not() {
+        let table = [
+            ("a$", r"a(?:\n?\z)", "a(?m:$)", false),
+            ("(a|b$)", r"(a|b(?:\n?\z))", "(a|b(?m:$))", false),
+            ("(?:a)|b$|c", r"(?:a)|b(?:\n?\z)|c", "(?:a)|b(?m:$)|c", false),
+            ("(?m)a$", "(?m)a$", "(?m)a(?m:$)", false),
+            (r"a$\n", r"a(?=\n?\z)\x0A", r"a(?m:$)\x0A", true),
+        ];
+        for (python, exact, regular, fancy) in table {
+            let translated = translate(python).unwrap();
+            assert_eq!((translated.text.as_str(), translated.regular.as_str()), (exact, regular), "{python}");
+            assert_eq!((translated.fancy, translated.is_regular), (fancy, true), "{python}");
         }
     }
 

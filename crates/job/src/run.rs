@@ -4,28 +4,32 @@
 //! console said, and the verdict. It promises: the verdict is decided once; after that the machine is never
 //! switched on again; at [`Action::Finish`] no timer is armed, and nothing follows. Carrying out the actions,
 //! storing the run and knowing the time is its owner's part. Timers that ran out before an event's time fire before
-//! it, so that a run that is picked up after a restart and fed its old bytes decides as it would have.
+//! it, at their own time, so that a run that is picked up after a restart and fed its old bytes decides as it would
+//! have. What changes is [`RunState`], small and stored after each event; what does not is [`RunSpec`], stored once.
 
 mod console;
+mod restart;
+mod state;
 mod timers;
 mod types;
 mod verdict;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use farmgate_protocol::{
     JobStatus, Timestamp,
     console::{Control, Severity, Tag},
 };
-use serde::{Deserialize, Serialize};
 
-pub use self::types::{Action, Attempt, BootKind, Cause, Event, Outcome, Phase, RunSpec, TimerId};
+pub use self::{
+    state::RunState,
+    types::{Action, Attempt, BootKind, Cause, Event, Outcome, Phase, RunSpec, TimerId},
+};
 use self::{
-    console::Reader,
-    timers::Timers,
+    state::{Boot, Restored},
     verdict::{Ending, Seen},
 };
-use crate::Timeout;
+use crate::{Timeout, matcher::Matcher};
 
 /// Boots that are kept for the verdict: half of the first, half of the last.
 const MAX_ATTEMPTS: usize = 64;
@@ -39,98 +43,52 @@ const FIRMWARE_RETRIES: u32 = 3;
 /// The least that a firmware gets.
 const FIRMWARE_LEAST: Duration = Duration::from_secs(5);
 
-/// A run. It can be stored after every event and resumed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A run. Its [`state`](Self::state) can be stored after every event, and the run [restored](Self::restore) from it.
+#[derive(Debug, Clone)]
 pub struct JobRun {
-    spec: RunSpec,
-    phase: Phase,
-    timers: Timers,
-    /// Retries used, by name of the timeout.
-    retried: BTreeMap<String, u32>,
-    boot: Boot,
-    boots: u32,
-    reader: Reader,
-    seen: Seen,
-    attempts: Vec<Attempt>,
-    ending: Option<Ending>,
-    outcome: Option<Outcome>,
-    /// A boot was lost by the gateway's fault, and repeated.
-    #[serde(default)]
-    boot_lost: bool,
-}
-
-/// The boot that goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Boot {
-    kind: BootKind,
-    /// The port was seen OFF since the power cycle was asked for.
-    was_off: bool,
-    powered_at: Option<Timestamp>,
-    stages: Vec<String>,
-    userspace: bool,
-    /// A first line end came.
-    line_seen: bool,
-}
-
-impl Boot {
-    fn new(kind: BootKind) -> Self {
-        Self {
-            kind,
-            was_off: false,
-            powered_at: None,
-            stages: Vec::new(),
-            userspace: false,
-            line_seen: false,
-        }
-    }
+    spec: Arc<RunSpec>,
+    matcher: Matcher,
+    state: RunState,
 }
 
 impl JobRun {
     /// Begins a run, and says what to do first.
-    pub fn new(spec: RunSpec, now: Timestamp) -> (Self, Vec<Action>) {
-        let mut run = Self {
-            spec,
-            phase: Phase::Setup,
-            timers: Timers::default(),
-            retried: BTreeMap::new(),
-            boot: Boot::new(BootKind::Start),
-            boots: 0,
-            reader: Reader::default(),
-            seen: Seen::default(),
-            attempts: Vec::new(),
-            ending: None,
-            outcome: None,
-            boot_lost: false,
-        };
+    pub fn new(spec: impl Into<Arc<RunSpec>>, now: Timestamp) -> (Self, Vec<Action>) {
+        let mut run = Self::restore(spec, RunState::new(now));
         let mut out = vec![Action::Tell(Control::info(Tag::InfraSetupStart, "Prepare the job"))];
-        run.timers.arm(TimerId::Overall, run.timeout(&TimerId::Overall), now, &mut out);
+        run.state.timers.arm(TimerId::Overall, run.timeout(&TimerId::Overall), now, &mut out);
         run.prepare(now, &mut out);
         (run, out)
     }
 
     /// Something happened at `now`: what is to be done?
+    ///
+    /// `now` is the event's own time: that of bytes is when they arrived. A time before that of an earlier event counts
+    /// as that one's.
     pub fn on(&mut self, event: Event<'_>, now: Timestamp) -> Vec<Action> {
         let mut out = Vec::new();
-        if self.phase == Phase::Done {
-            return out;
-        }
-        while let Some(timer) = self.timers.take_due(now) {
+        let now = now.max(self.state.last);
+        while self.state.phase != Phase::Done
+            && let Some((timer, at)) = self.state.timers.take_due(now)
+        {
+            self.state.last = self.state.last.max(at);
             // Its owner may not have come to it yet.
             out.push(Action::DisarmTimer { timer: timer.clone() });
-            self.timed_out(&timer, now, &mut out);
+            self.timed_out(&timer, self.state.last, &mut out);
         }
+        self.state.last = now;
         self.handle(event, now, &mut out);
         out
     }
 
     /// Where it stands.
     pub fn phase(&self) -> Phase {
-        self.phase
+        self.state.phase
     }
 
     /// How it ended, once it did.
     pub fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_ref()
+        self.state.outcome.as_ref()
     }
 
     /// What it was made from.
@@ -138,33 +96,23 @@ impl JobRun {
         &self.spec
     }
 
+    /// What is to be stored after each event, with `serde`.
+    pub fn state(&self) -> &RunState {
+        &self.state
+    }
+
     /// Boots begun so far.
     pub fn boots(&self) -> u32 {
-        self.boots
+        self.state.boots
     }
 
     /// Which of the job's boots goes on.
     pub fn boot_kind(&self) -> BootKind {
-        self.boot.kind
-    }
-
-    /// What its owner must do again after a restart: arm the timers, and repeat what was asked and not answered.
-    pub fn resume(&self) -> Vec<Action> {
-        let boot = self.boot.kind;
-        let mut out: Vec<Action> =
-            self.timers.iter().map(|(timer, at)| Action::ArmTimer { timer: timer.clone(), at }).collect();
-        match self.phase {
-            Phase::Setup => out.push(Action::Prepare { boot }),
-            Phase::PoweringOn => out.extend([Action::SetBootPlan { boot }, Action::PowerCycle]),
-            Phase::Firmware | Phase::Booting | Phase::Session => out.push(Action::SetBootPlan { boot }),
-            Phase::Teardown => out.push(Action::PowerOff),
-            Phase::Done => {}
-        }
-        out
+        self.state.boot.kind
     }
 
     fn handle(&mut self, event: Event<'_>, now: Timestamp, out: &mut Vec<Action>) {
-        match (self.phase, event) {
+        match (self.state.phase, event) {
             (Phase::Done, _) => {}
             (_, Event::Timer { timer }) => self.timer(timer, now, out),
             (Phase::Teardown, Event::TeardownDone) => self.finish(None, out),
@@ -172,23 +120,28 @@ impl JobRun {
                 self.finish(Some(message), out);
             }
             (Phase::Teardown, _) => {}
-            (_, Event::ClientGone) => self.cancelled("the client went away".to_owned(), now, out),
-            (_, Event::Cancel { by }) => self.cancelled(format!("the job was cancelled by {by}"), now, out),
+            (_, Event::ClientGone) => {
+                self.cancelled("the client went away".to_owned(), "the client".to_owned(), now, out)
+            }
+            (_, Event::Cancel { by }) => {
+                self.cancelled(format!("the job was cancelled by {by}"), by, now, out);
+            }
             (Phase::Setup, Event::SetupDone) => {
-                self.timers.disarm(&TimerId::InfraSetup, out);
+                self.state.timers.disarm(&TimerId::InfraSetup, out);
                 out.push(Action::Tell(Control::info(Tag::InfraSetupComplete, "The job is prepared")));
-                self.power_cycle(BootKind::Start, out);
+                self.power_cycle(BootKind::Start, now, out);
             }
             (Phase::Setup, Event::SetupFailed { cause, message }) => {
                 self.setup_failed(Ending::new(JobStatus::SetupFail, cause, message), now, out);
             }
+            (_, Event::SetupDone) => self.prepared_again(out),
+            (_, Event::SetupFailed { cause, message }) => self.not_prepared_again(cause, message, now, out),
             (_, Event::PowerFailed { message } | Event::GatewayFailed { message }) => {
                 self.power_failed(message, now, out);
             }
-            (Phase::Firmware | Phase::Booting, Event::BootLost) => self.boot_lost(now, out),
-            (Phase::PoweringOn, Event::PowerOff) => self.boot.was_off = true,
+            (Phase::PoweringOn, Event::PowerOff) => self.state.boot.was_off = true,
             (Phase::PoweringOn, Event::PowerOn) => self.powered_on(now, out),
-            (Phase::PoweringOn, Event::BootStage { stage }) if self.boot.was_off => {
+            (Phase::PoweringOn, Event::BootStage { stage }) if self.state.boot.was_off => {
                 self.remember_stage(stage);
             }
             (Phase::Firmware | Phase::Booting | Phase::Session, Event::BootStage { stage }) => {
@@ -203,9 +156,9 @@ impl JobRun {
     }
 
     fn timer(&mut self, timer: TimerId, now: Timestamp, out: &mut Vec<Action>) {
-        match self.timers.get(&timer) {
+        match self.state.timers.get(&timer) {
             Some(at) if at <= now => {
-                self.timers.remove(&timer);
+                self.state.timers.remove(&timer);
                 self.timed_out(&timer, now, out);
             }
             // It was armed anew while the old time was on its way. Say it again, lest it is lost.
@@ -223,35 +176,38 @@ impl JobRun {
             TimerId::BootCycle => timeouts.boot_cycle,
             TimerId::FirstConsoleActivity => timeouts.first_console_activity,
             TimerId::ConsoleActivity => timeouts.console_activity,
+            TimerId::Restart => Timeout { limit: Some(self.restart_limit()), retries: 0 },
             TimerId::Watchdog(name) => timeouts.watchdogs.get(name).copied().unwrap_or(Timeout::INFINITE),
-            TimerId::FirmwareBoot => {
-                timeouts.firmware_boot.unwrap_or_else(|| match self.spec.firmware_boot_time {
-                    Some(learned) => Timeout {
-                        limit: Some(
-                            learned.saturating_mul(5).checked_div(2).unwrap_or(learned).max(FIRMWARE_LEAST),
-                        ),
-                        retries: FIRMWARE_RETRIES,
-                    },
-                    None => Timeout::INFINITE,
-                })
-            }
+            TimerId::FirmwareBoot => timeouts.firmware_boot.unwrap_or_else(|| match self.learned_limit() {
+                Some(limit) => Timeout { limit: Some(limit), retries: FIRMWARE_RETRIES },
+                None => Timeout::INFINITE,
+            }),
         }
+    }
+
+    /// What the firmware gets, from what was learned of it.
+    fn learned_limit(&self) -> Option<Duration> {
+        let learned = self.spec.firmware_boot_time?;
+        Some(learned.saturating_mul(5).checked_div(2).unwrap_or(learned).max(FIRMWARE_LEAST))
     }
 
     /// Takes one of the retries of a timeout, if one is left.
     fn take_retry(&mut self, timer: &TimerId) -> bool {
         let retries = self.timeout(timer).retries;
-        let used = self.retried.entry(timer.to_string()).or_default();
+        let used = self.state.retried.entry(timer.to_string()).or_default();
         let left = *used < retries;
         *used += u32::from(left);
         left
     }
 
     fn timed_out(&mut self, timer: &TimerId, now: Timestamp, out: &mut Vec<Action>) {
+        if *timer == TimerId::Restart {
+            return self.repeat_boot(now, out);
+        }
         let timeout = self.timeout(timer);
         let may_retry = !matches!(timer, TimerId::Overall | TimerId::InfraTeardown);
         let is_retrying = may_retry && self.take_retry(timer);
-        let retried = self.retried.get(&timer.to_string()).copied().unwrap_or_default();
+        let retried = self.state.retried.get(&timer.to_string()).copied().unwrap_or_default();
         out.push(Action::Tell(verdict::timeout_message(timer, timeout, retried, is_retrying)));
         match (timer, is_retrying) {
             (TimerId::InfraTeardown, _) => self.finish(Some("tidying up took too long".to_owned()), out),
@@ -260,15 +216,15 @@ impl JobRun {
             (_, true) => {
                 self.close_attempt(format!("timeout {timer}"), now);
                 // What a hung attempt printed must not pass the job.
-                self.seen = Seen::default();
-                self.power_cycle(BootKind::Continue, out);
+                self.state.seen = Seen::default();
+                self.power_cycle(BootKind::Continue, now, out);
             }
             (_, false) => self.end(Ending::of_timeout(timer, timeout), format!("timeout {timer}"), now, out),
         }
     }
 
     fn prepare(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        self.timers.arm(TimerId::InfraSetup, self.timeout(&TimerId::InfraSetup), now, out);
+        self.arm_own(TimerId::InfraSetup, now, out);
         out.push(Action::Prepare { boot: BootKind::Start });
     }
 
@@ -278,59 +234,75 @@ impl JobRun {
         self.end(ending, "setup failed".to_owned(), now, out);
     }
 
-    fn cancelled(&mut self, summary: String, now: Timestamp, out: &mut Vec<Action>) {
-        let ending = Ending::new(JobStatus::Incomplete, Cause::Cancelled, summary);
+    fn cancelled(&mut self, summary: String, by: String, now: Timestamp, out: &mut Vec<Action>) {
+        let ending = Ending::new(JobStatus::Incomplete, Cause::Cancelled { by }, summary);
         self.end(ending, "cancelled".to_owned(), now, out);
     }
 
     fn power_failed(&mut self, message: String, now: Timestamp, out: &mut Vec<Action>) {
-        let was_on = self.boot.powered_at.is_some() || !self.attempts.is_empty();
+        let was_on = self.state.boot.powered_at.is_some() || !self.state.attempts.is_empty();
         let status = if was_on { JobStatus::Incomplete } else { JobStatus::SetupFail };
         let ending = Ending::new(status, Cause::Infrastructure, message);
         self.end(ending, "power failed".to_owned(), now, out);
     }
 
-    fn power_cycle(&mut self, kind: BootKind, out: &mut Vec<Action>) {
-        self.timers.disarm_except(|timer| *timer == TimerId::Overall, out);
-        self.phase = Phase::PoweringOn;
-        self.boot = Boot::new(kind);
-        self.boots = self.boots.saturating_add(1);
-        self.reader.new_boot();
-        out.push(Action::SetBootPlan { boot: kind });
-        let text = format!("Power cycle the machine (boot {})", self.boots);
-        out.push(Action::Tell(Control::info(Tag::PowerCycleStart, text).with("boot", self.boots)));
-        out.push(Action::PowerCycle);
+    /// Arms a timer of the gateway's own work, which it cannot do while it is not there.
+    fn arm_own(&mut self, timer: TimerId, now: Timestamp, out: &mut Vec<Action>) {
+        let timeout = self.timeout(&timer);
+        self.state.timers.arm(timer, timeout, now.max(self.state.resumed_at), out);
+    }
+
+    fn power_cycle(&mut self, kind: BootKind, now: Timestamp, out: &mut Vec<Action>) {
+        if let Some(Restored::Failed { cause, message }) = self.state.restored.take_if(|r| r.is_failed()) {
+            return self.cannot_boot(cause, message, now, out);
+        }
+        self.state.timers.disarm_except(|timer| *timer == TimerId::Overall, out);
+        self.state.phase = Phase::PoweringOn;
+        self.state.boot = Boot::new(kind);
+        self.state.boots = self.state.boots.saturating_add(1);
+        self.state.reader.new_boot();
+        // What it is to boot may still be being prepared again; then that is waited for.
+        let is_ready = self.state.restored.is_none();
+        if is_ready {
+            out.push(Action::SetBootPlan { boot: kind });
+        }
+        let text = format!("Power cycle the machine (boot {})", self.state.boots);
+        out.push(Action::Tell(Control::info(Tag::PowerCycleStart, text).with("boot", self.state.boots)));
+        if is_ready {
+            out.push(Action::PowerCycle);
+        }
     }
 
     fn powered_on(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        self.phase = Phase::Firmware;
-        self.boot.powered_at = Some(now);
+        self.state.phase = Phase::Firmware;
+        self.state.boot.powered_at = Some(now);
         out.push(Action::Tell(
-            Control::info(Tag::PowerCycleComplete, "The machine is on").with("boot", self.boots),
+            Control::info(Tag::PowerCycleComplete, "The machine is on").with("boot", self.state.boots),
         ));
         for timer in [TimerId::BootCycle, TimerId::FirmwareBoot, TimerId::FirstConsoleActivity] {
             let timeout = self.timeout(&timer);
-            self.timers.arm(timer, timeout, now, out);
+            self.state.timers.arm(timer, timeout, now, out);
         }
         // A fast machine may have asked for its address before its port was read back.
-        for stage in std::mem::take(&mut self.boot.stages) {
+        for stage in std::mem::take(&mut self.state.boot.stages) {
             self.boot_stage(stage, now, out);
         }
     }
 
     fn remember_stage(&mut self, stage: String) -> bool {
-        let new = !self.boot.stages.contains(&stage) && self.boot.stages.len() < MAX_STAGES;
+        let new = !self.state.boot.stages.contains(&stage) && self.state.boot.stages.len() < MAX_STAGES;
         if new {
-            self.boot.stages.push(stage);
+            self.state.boot.stages.push(stage);
         }
         new
     }
 
     fn boot_stage(&mut self, stage: String, now: Timestamp, out: &mut Vec<Action>) {
-        if self.phase == Phase::Firmware {
-            self.phase = Phase::Booting;
-            self.timers.disarm(&TimerId::FirmwareBoot, out);
-            let seconds = self.boot.powered_at.map(|on| now.since(on).as_secs_f64());
+        self.state.timers.disarm(&TimerId::Restart, out);
+        if self.state.phase == Phase::Firmware {
+            self.state.phase = Phase::Booting;
+            self.state.timers.disarm(&TimerId::FirmwareBoot, out);
+            let seconds = self.state.boot.powered_at.map(|on| now.since(on).as_secs_f64());
             let message =
                 Control::info(Tag::FirmwareBootComplete, "The firmware asks to boot over the network");
             out.push(Action::Tell(message.with("seconds", seconds)));
@@ -342,22 +314,11 @@ impl JobRun {
         }
     }
 
-    fn boot_lost(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        if std::mem::replace(&mut self.boot_lost, true) {
-            return;
-        }
-        let text = "The gateway was restarted while it served this boot: it is repeated, and costs no retry";
-        out.push(Action::Tell(Control::info(Tag::Resumed, text).severity(Severity::Warn)));
-        let kind = self.boot.kind;
-        self.close_attempt("lost by a restart of the gateway".to_owned(), now);
-        self.power_cycle(kind, out);
-    }
-
     /// The machine asked for another boot.
     fn reboot(&mut self, now: Timestamp, out: &mut Vec<Action>) {
         if self.take_retry(&TimerId::BootCycle) {
             self.close_attempt("session_reboot".to_owned(), now);
-            self.power_cycle(BootKind::Continue, out);
+            self.power_cycle(BootKind::Continue, now, out);
             return;
         }
         let allowed = self.timeout(&TimerId::BootCycle).retries;
@@ -369,19 +330,20 @@ impl JobRun {
     }
 
     fn close_attempt(&mut self, end: String, now: Timestamp) {
-        if self.boots == 0 {
+        // None was begun, or the last one is closed and no other was begun.
+        if self.state.boots == 0 || self.state.attempts.last().is_some_and(|a| a.number == self.state.boots) {
             return;
         }
-        if self.attempts.len() >= MAX_ATTEMPTS {
-            self.attempts.remove(MAX_ATTEMPTS / 2);
+        if self.state.attempts.len() >= MAX_ATTEMPTS {
+            self.state.attempts.remove(MAX_ATTEMPTS / 2);
         }
-        self.attempts.push(Attempt {
-            number: self.boots,
-            boot: self.boot.kind,
-            powered_at: self.boot.powered_at,
+        self.state.attempts.push(Attempt {
+            number: self.state.boots,
+            boot: self.state.boot.kind,
+            powered_at: self.state.boot.powered_at,
             ended_at: now,
-            last_stage: self.boot.stages.last().cloned(),
-            userspace: self.boot.userspace,
+            last_stage: self.state.boot.stages.last().cloned(),
+            userspace: self.state.boot.userspace,
             end,
         });
     }
@@ -389,17 +351,17 @@ impl JobRun {
     /// The verdict is decided; from here on there is only tidying up.
     fn end(&mut self, ending: Ending, attempt: String, now: Timestamp, out: &mut Vec<Action>) {
         self.close_attempt(attempt, now);
-        self.timers.disarm_except(|_| false, out);
-        self.phase = Phase::Teardown;
-        self.ending = Some(ending);
+        self.state.timers.disarm_except(|_| false, out);
+        self.state.phase = Phase::Teardown;
+        self.state.ending = Some(ending);
         out.push(Action::Tell(Control::info(Tag::InfraTeardownStart, "Tidy up")));
-        self.timers.arm(TimerId::InfraTeardown, self.timeout(&TimerId::InfraTeardown), now, out);
+        self.arm_own(TimerId::InfraTeardown, now, out);
         out.push(Action::PowerOff);
     }
 
     fn finish(&mut self, trouble: Option<String>, out: &mut Vec<Action>) {
         // Nobody comes here without a verdict; if somebody did, that would be ours.
-        let mut ending = self.ending.take().unwrap_or_else(|| {
+        let mut ending = self.state.ending.take().unwrap_or_else(|| {
             Ending::new(
                 JobStatus::Unknown,
                 Cause::Bug,
@@ -415,17 +377,17 @@ impl JobRun {
                     .severity(Severity::Error)
             }
         };
-        self.timers.disarm_except(|_| false, out);
-        self.phase = Phase::Done;
+        self.state.timers.disarm_except(|_| false, out);
+        self.state.phase = Phase::Done;
         let outcome = Outcome {
             status: ending.status,
             cause: ending.cause,
             summary: ending.summary,
-            attempts: std::mem::take(&mut self.attempts),
+            attempts: std::mem::take(&mut self.state.attempts),
         };
         out.push(Action::Tell(complete));
         out.push(Action::Tell(verdict::verdict_message(&outcome)));
         out.push(Action::Finish(outcome.clone()));
-        self.outcome = Some(outcome);
+        self.state.outcome = Some(outcome);
     }
 }

@@ -1,7 +1,7 @@
 //! What holds for a run whatever happens to it, in whatever order.
 #![allow(clippy::unwrap_used)] // all of it is a test
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use farmgate_job::{Action, Cause, Event, JobRun, Phase, RunSpec, Source, TimerId, Variables, resolve};
 use farmgate_protocol::{Timestamp, console::Tag};
@@ -95,6 +95,11 @@ impl Owner {
     }
 }
 
+/// What an owner carries out; that it forgets a timer which it fired itself is nothing.
+fn asked(actions: Vec<Action>) -> Vec<Action> {
+    actions.into_iter().filter(|action| !matches!(action, Action::DisarmTimer { .. })).collect()
+}
+
 fn spec() -> RunSpec {
     let job = resolve(&Source { name: "job.yml", text: JOB }, &Variables::default()).unwrap();
     RunSpec { job, firmware_boot_time: Some(Duration::from_secs(3)) }
@@ -127,11 +132,7 @@ proptest! {
                     owner.timers.remove(timer);
                 }
             }
-            let stored = serde_json::to_string(&run).unwrap();
-            let mut twin: JobRun = serde_json::from_str(&stored).unwrap();
-            let actions = run.on(event.clone(), now);
-            prop_assert_eq!(&twin.on(event, now), &actions, "a stored run goes on as the other");
-            prop_assert_eq!(&twin, &run);
+            let actions = run.on(event, now);
             owner.carry_out(&actions)?;
             prop_assert_eq!(owner.finished, run.phase() == Phase::Done);
             prop_assert_eq!(run.outcome().is_some(), owner.finished);
@@ -145,6 +146,118 @@ proptest! {
             owner.carry_out(&run.on(Event::Timer { timer }, now))?;
         }
         prop_assert_eq!(run.phase(), Phase::Done);
+    }
+
+    #[test]
+    fn a_run_stored_at_any_step_and_restored_goes_on_the_same(
+        steps in proptest::collection::vec((0u8..60, 0usize..100, -5_000i64..20_000), 1..50),
+        stored_at in 0usize..50,
+    ) {
+        let shared = Arc::new(spec());
+        let begun = Timestamp::from_micros(1_700_000_000_000_000);
+        let (mut run, actions) = JobRun::new(Arc::clone(&shared), begun);
+        let mut twin = None;
+        let mut owner = Owner::default();
+        owner.carry_out(&actions)?;
+        let mut now = begun;
+        let begin = [(0u8, 0usize, 0i64), (2, 0, 10), (4, 0, 10)];
+        for (step, (kind, pick, millis)) in begin.into_iter().chain(steps).enumerate() {
+            // Clocks also go back.
+            now = Timestamp::from_micros(now.as_micros() + millis * 1000);
+            if step == stored_at {
+                let stored = serde_json::to_vec(run.state()).unwrap();
+                twin = Some(JobRun::restore(Arc::clone(&shared), serde_json::from_slice(&stored).unwrap()));
+            }
+            // Mostly the console, and timers by themselves: whoever is late gets them all the same.
+            let event = event(if kind < 40 && step > 2 { 60 } else { kind % 20 }, pick, &owner.timers);
+            let actions = run.on(event.clone(), now);
+            if let Some(twin) = &mut twin {
+                prop_assert_eq!(&twin.on(event, now), &actions);
+                prop_assert_eq!(twin.state(), run.state());
+                prop_assert_eq!(twin.outcome(), run.outcome());
+            }
+            owner.carry_out(&actions)?;
+        }
+    }
+
+    #[test]
+    fn a_run_taken_up_again_at_any_step_keeps_the_promises(
+        steps in proptest::collection::vec((0u8..40, 0usize..100, 0u64..20_000, 0u8..8), 0..60),
+    ) {
+        let shared = Arc::new(spec());
+        let mut now = Timestamp::from_micros(1_700_000_000_000_000);
+        let (mut run, actions) = JobRun::new(Arc::clone(&shared), now);
+        let mut owner = Owner::default();
+        owner.carry_out(&actions)?;
+        for (kind, pick, millis, restart) in steps {
+            now = now + Duration::from_millis(millis);
+            if restart == 0 {
+                let stored = serde_json::to_vec(run.state()).unwrap();
+                run = JobRun::restore(Arc::clone(&shared), serde_json::from_slice(&stored).unwrap());
+                // A new owner knows nothing of what was asked.
+                owner = Owner { decided: owner.decided, ..Owner::default() };
+                let actions = run.resume(now);
+                owner.carry_out(&actions)?;
+                if run.phase() == Phase::Done {
+                    prop_assert!(matches!(actions.last(), Some(Action::Finish(_))));
+                    break;
+                }
+                let asks = |wanted: fn(&Action) -> bool| actions.iter().filter(|a| wanted(a)).count();
+                let tidies = usize::from(run.phase() == Phase::Teardown);
+                prop_assert_eq!(asks(|a| matches!(a, Action::PowerOff)), tidies);
+                prop_assert_eq!(asks(|a| matches!(a, Action::Prepare { .. })), 1 - tidies);
+                prop_assert_eq!(asks(|a| matches!(a, Action::PowerCycle)), 0, "nothing is prepared yet");
+            }
+            let event = event(kind, pick, &owner.timers);
+            owner.carry_out(&run.on(event, now))?;
+            if owner.finished {
+                break;
+            }
+        }
+        for _ in 0..200 {
+            let Some((timer, at)) = owner.timers.iter().map(|(t, at)| (t.clone(), *at)).min_by_key(|(_, at)| *at) else { break };
+            owner.timers.remove(&timer);
+            now = now.max(at);
+            owner.carry_out(&run.on(Event::Timer { timer }, now))?;
+        }
+        prop_assert_eq!(run.phase(), Phase::Done);
+    }
+
+    #[test]
+    fn bytes_that_are_heard_late_mean_what_they_meant(
+        lines in proptest::collection::vec((0usize..12, 0u64..20_000), 1..40),
+        late in 1usize..40,
+    ) {
+        // One owner fires each timer at its time; the other was away from some line on and fires none.
+        let begun = Timestamp::from_micros(1_700_000_000_000_000);
+        let outcome_of = |away_from: usize| {
+            let (mut run, actions) = JobRun::new(spec(), begun);
+            let mut owner = Owner::default();
+            owner.carry_out(&actions).unwrap();
+            let mut now = begun;
+            let mut said = Vec::new();
+            for event in [Event::SetupDone, Event::PowerOff, Event::PowerOn] {
+                owner.carry_out(&run.on(event, now)).unwrap();
+            }
+            for (number, (pick, millis)) in lines.iter().enumerate() {
+                now = now + Duration::from_millis(*millis);
+                while number < away_from
+                    && let Some((timer, at)) =
+                        owner.timers.iter().min_by_key(|(_, at)| **at).map(|(t, at)| (t.clone(), *at))
+                    && at < now
+                {
+                    owner.timers.remove(&timer);
+                    let actions = run.on(Event::Timer { timer }, at);
+                    owner.carry_out(&actions).unwrap();
+                    said.extend(asked(actions));
+                }
+                let actions = run.on(Event::Console { bytes: PIECES[*pick].as_bytes() }, now);
+                owner.carry_out(&actions).unwrap();
+                said.extend(asked(actions));
+            }
+            (said, run.state().clone())
+        };
+        prop_assert_eq!(outcome_of(late), outcome_of(usize::MAX));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use farmgate_job::{Cause, Outcome, Variables};
+use farmgate_job::{Cause, Job, Outcome, Variables};
 use farmgate_protocol::{JobStatus, Timestamp, console::Control};
 use farmgate_salad::ConsoleOffset;
 use farmgate_store::{Change, Kept, RunQuery, RunState, StoredRun};
@@ -102,18 +102,20 @@ impl DutTask {
     pub(super) async fn take_up(&mut self, run: StoredRun) {
         let (number, kind) = (run.row.number, Kind::from_word(&run.row.kind));
         let checkpoint = run.progress.as_deref().map(serde_json::from_str::<Checkpoint>);
+        let job = run.spec.clone().map(serde_json::from_value::<Job>);
+        let stored = checkpoint.zip(job).map(|(checkpoint, job)| Ok((checkpoint?, job?)));
         let variables: Variables = match run.variables.clone() {
             Value::Object(map) => Variables(map),
             _ => Variables::default(),
         };
         let kept = Kept { metadata: run.metadata.clone(), ..Kept::default() };
         let context = self.context(number, kind, Arc::new(variables), without_secrets(kept));
-        match (checkpoint, context) {
-            (Some(Ok(checkpoint)), Some(context)) => {
+        match (stored, context) {
+            (Some(Ok((checkpoint, job))), Some(context)) => {
                 let from = ConsoleOffset(run.row.console_from.unwrap_or_default());
                 let fed = ConsoleOffset(run.feed.unwrap_or(from.0));
                 let ends = self.ends_of(&run, from).await;
-                let begin = Begin::Again { checkpoint: Box::new(checkpoint), from, fed };
+                let begin = Begin::Again { job: Box::new(job), checkpoint: Box::new(checkpoint), from, fed };
                 self.emit("run", format!("job {number} goes on on {}", self.full_name));
                 self.start(kind, context, begin, ends);
             }
@@ -121,7 +123,7 @@ impl DutTask {
                 let why = "the machine lost its outlet or its MAC address in the farm file while the gateway was down";
                 self.give_up(&run, Cause::Infrastructure, why);
             }
-            (Some(Err(error)), _) => {
+            (Some(Err::<_, serde_json::Error>(error)), _) => {
                 self.give_up(&run, Cause::Bug, &format!("what is stored of the run cannot be read: {error}"));
                 self.switch_off_left_on().await;
             }

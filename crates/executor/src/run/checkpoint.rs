@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use farmgate_boots::Content;
-use farmgate_job::{JobRun, Outcome};
+use farmgate_job::{Outcome, RunState};
 use farmgate_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,10 @@ use crate::boot_table::RunPlan;
 /// A run between two steps. The console that it has seen ends at the offset that is stored beside it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
-    /// The state machine.
-    pub machine: JobRun,
+    /// What of the state machine changes; the job itself is stored once.
+    pub machine: RunState,
+    /// How long the machine's firmware took, as it was known when the run began.
+    pub firmware_time: Option<Duration>,
     /// What its boots load; the files are in the cache.
     pub plans: Option<StoredPlans>,
     /// Where its port stands in a power cycle.
@@ -26,8 +28,6 @@ pub(crate) struct Checkpoint {
     pub firmware: Option<Duration>,
     /// The line by which the machine said that it is unfit.
     pub unfit: Option<String>,
-    /// Everything that this boot fetches was served.
-    pub served: bool,
 }
 
 /// What is kept of a run that has ended, for the DUT's task: it may have died before it heard of it.

@@ -174,13 +174,13 @@ impl Edge {
             return;
         }
         let checkpoint = Checkpoint {
-            machine: self.machine.clone(),
+            machine: self.machine.state().clone(),
+            firmware_time: self.machine.spec().firmware_boot_time,
             plans: self.plans.as_ref().map(Into::into),
             power: self.power_stage,
             on_since: self.on_since,
             firmware: self.firmware,
             unfit: self.unfit.clone(),
-            served: self.served,
         };
         changes.push(Change::Step {
             run,

@@ -48,12 +48,12 @@ impl Timers {
         self.armed.iter().map(|(timer, at)| (timer, *at))
     }
 
-    /// The timer that ran out first, of those whose time is before `now`. It is no longer armed.
-    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<TimerId> {
-        let (timer, _) = self.armed.iter().filter(|(_, at)| **at < now).min_by_key(|(_, at)| **at)?;
-        let timer = timer.clone();
+    /// The timer that ran out first, of those whose time is before `now`, and its time. It is no longer armed.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(TimerId, Timestamp)> {
+        let (timer, at) = self.armed.iter().filter(|(_, at)| **at < now).min_by_key(|(_, at)| **at)?;
+        let (timer, at) = (timer.clone(), *at);
         self.armed.remove(&timer);
-        Some(timer)
+        Some((timer, at))
     }
 
     /// It ran out.

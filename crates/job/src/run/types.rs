@@ -37,9 +37,6 @@ pub enum Event<'a> {
         /// One sentence.
         message: String,
     },
-    /// The boot that was being served was lost by a fault of the gateway (it was restarted): it is repeated once in a
-    /// run, and takes none of the job's retries.
-    BootLost,
     /// The gateway cannot go on with the run: its disk is full, or a part of it has failed.
     GatewayFailed {
         /// One sentence.
@@ -79,9 +76,9 @@ pub enum Event<'a> {
 /// Something that the run asks its owner to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Make everything ready that the boots of the job load.
+    /// Make everything ready that the boots of the job load. Answered by [`Event::SetupDone`] or [`Event::SetupFailed`].
     Prepare {
-        /// The boot that comes first.
+        /// The boot that comes first, or that goes on.
         boot: BootKind,
     },
     /// From now on the machine boots this.
@@ -138,6 +135,8 @@ pub enum TimerId {
     FirmwareBoot,
     FirstConsoleActivity,
     ConsoleActivity,
+    /// After a restart of the gateway: no new boot stage.
+    Restart,
     Watchdog(String),
 }
 
@@ -151,6 +150,7 @@ impl fmt::Display for TimerId {
             Self::FirmwareBoot => f.write_str("firmware_boot"),
             Self::FirstConsoleActivity => f.write_str("first_console_activity"),
             Self::ConsoleActivity => f.write_str("console_activity"),
+            Self::Restart => f.write_str("restart"),
             Self::Watchdog(name) => write!(f, "watchdogs.{name}"),
         }
     }
@@ -191,7 +191,10 @@ pub enum Cause {
     /// The settings of the farm.
     Configuration,
     /// Somebody ended it.
-    Cancelled,
+    Cancelled {
+        /// Who.
+        by: String,
+    },
     /// A timeout of the job, without retries left.
     Timeout {
         /// Its name in the job.
@@ -210,7 +213,7 @@ impl Cause {
             Self::JobError => "job_error",
             Self::Infrastructure => "infrastructure",
             Self::Configuration => "configuration",
-            Self::Cancelled => "cancelled",
+            Self::Cancelled { .. } => "cancelled",
             Self::Timeout { .. } => "timeout",
             Self::Bug => "bug",
         }
@@ -221,6 +224,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout { name } => write!(f, "timeout ({name})"),
+            Self::Cancelled { by } => write!(f, "cancelled by {by}"),
             other => f.write_str(&other.as_str().replace('_', " ")),
         }
     }

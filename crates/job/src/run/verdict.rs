@@ -1,5 +1,7 @@
 //! From what was seen in a run to its verdict, and the messages that tell about timeouts and verdicts.
 
+use std::collections::BTreeSet;
+
 use farmgate_protocol::{
     JobStatus,
     console::{Control, Severity, Tag},
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Cause, Outcome, TimerId};
-use crate::{ConsolePatterns, Timeout};
+use crate::{ConsolePatterns, PatternName, Timeout};
 
 /// Patterns seen that count for the verdict.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +32,8 @@ impl Ending {
         Self { status, cause, summary: summary.into() }
     }
 
-    /// The session came to its own end.
-    pub(super) fn of_session(patterns: &ConsolePatterns, seen: Seen) -> Self {
+    /// The session came to its own end. A success that could not be looked for is no failure of the test.
+    pub(super) fn of_session(patterns: &ConsolePatterns, seen: Seen, given_up: &BTreeSet<String>) -> Self {
         match (&patterns.job_success, seen) {
             (None, _) => Self::new(
                 JobStatus::Complete,
@@ -48,6 +50,15 @@ impl Ending {
                 Cause::TestPassed,
                 "the success pattern was seen and the session ended, but the warning pattern was seen too",
             ),
+            (Some(_), Seen { success: false, .. })
+                if given_up.contains(&PatternName::JobSuccess.to_string()) =>
+            {
+                Self::new(
+                    JobStatus::Fail,
+                    Cause::JobError,
+                    "the session ended without the success pattern, whose search was given up: it takes too many steps",
+                )
+            }
             (Some(_), Seen { success: false, .. }) => {
                 Self::new(JobStatus::Fail, Cause::TestFailed, "the session ended without the success pattern")
             }
@@ -122,6 +133,7 @@ pub(super) fn verdict_message(outcome: &Outcome) -> Control {
         .with("attempts", attempts);
     match &outcome.cause {
         Cause::Timeout { name } => message.with("timeout", name.clone()),
+        Cause::Cancelled { by } => message.with("by", by.clone()),
         _ => message,
     }
 }

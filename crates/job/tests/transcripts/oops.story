@@ -1,0 +1,25 @@
+# An oops that the machine survives.
+job:
+  version: 1
+  timeouts:
+    overall: {hours: 1}
+    boot_cycle: {minutes: 5, retries: 1}
+    console_activity: {seconds: 60, retries: 1}
+  console_patterns:
+    session_end: {regex: '^\[[\d \.]{12}\] reboot: Power down\r?$'}
+    session_reboot: {regex: 'Kernel panic - not syncing'}
+    job_success: {regex: 'Execution is over, pipeline status: 0\r?$'}
+    job_warn: {regex: 'ring .* timeout|Oops: '}
+steps:
+  +2 stage dhcp
+  +1 lines 8
+  +9 lines 3
+  +1 rest
+expected:
+  plan start
+  matched job_warn
+  matched job_success
+  matched session_end
+  verdict WARN test passed
+  summary the success pattern was seen and the session ended, but the warning pattern was seen too
+  attempt 1 start: session_end (dhcp)
