@@ -60,10 +60,7 @@ fn place_of(text: &str, offset: usize) -> Place {
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     // A byte order mark takes no column.
     let mark = usize::from(line_start == 0 && before.starts_with('\u{feff}'));
-    Place {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1 - mark,
-    }
+    Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 - mark }
 }
 
 /// Where each piece of a rendered text comes from.
@@ -100,7 +97,8 @@ impl LineMap {
         let Some(segment) = self.segments.get(index) else {
             return Origin { place: place_of(source, self.base), loop_line: None };
         };
-        let from = if segment.literal { segment.from + (offset - segment.start.min(offset)) } else { segment.from };
+        let from =
+            if segment.literal { segment.from + (offset - segment.start.min(offset)) } else { segment.from };
         let place = |offset| place_of(source, source_offset(self.base, &self.shortened, offset));
         Origin { place: place(from), loop_line: segment.in_loop.map(|at| place(at).line) }
     }

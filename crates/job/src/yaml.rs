@@ -90,7 +90,11 @@ pub(crate) fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
         match (help, first) {
             (_, Some(first)) => {
                 let line = report.origin(first).line;
-                report.problem_with_help(at, format!("{message}: first on line {line}"), "remove one of them");
+                report.problem_with_help(
+                    at,
+                    format!("{message}: first on line {line}"),
+                    "remove one of them",
+                );
             }
             (Some(help), None) => report.problem_with_help(at, message, help),
             (None, None) => report.problem(at, message),
@@ -205,7 +209,9 @@ impl<'a> Reader<'a> {
             return self.stop(fault(at, format!("nested deeper than {MAX_DEPTH} levels"))).ok();
         }
         let (kind, anchor) = match event {
-            Event::Scalar(text, style, anchor, tag) => (self.scalar(at, &text, style, tag.as_deref()), anchor),
+            Event::Scalar(text, style, anchor, tag) => {
+                (self.scalar(at, &text, style, tag.as_deref()), anchor)
+            }
             Event::SequenceStart(_, anchor, tag) => {
                 self.expect_tag(at, tag.as_deref(), "seq");
                 (Kind::List(self.list(at, depth)), anchor)

@@ -36,7 +36,13 @@ const CASES: &[Case] = &[
     ("{% set x = [1,\n  2] %}\nversion: 1\n  {#- c\n -#}\nwrong: 1\n", "`version`", 3, 10, None),
     ("{% set x = [1,\n  2] %}\nversion: 1\nwrong: 1\n", "no field `wrong`", 4, 1, None),
     // Loops.
-    ("version: 1\n{% for t in tags %}\nwrong{{ t }}: 1\n{% endfor %}\n", "no field `wrongtwo`", 3, 1, Some(2)),
+    (
+        "version: 1\n{% for t in tags %}\nwrong{{ t }}: 1\n{% endfor %}\n",
+        "no field `wrongtwo`",
+        3,
+        1,
+        Some(2),
+    ),
     ("version: 1\n{% for t in tags %}\n{{ t }}: 1\n{% endfor %}\nlast: 1\n", "no field `two`", 3, 1, Some(2)),
     ("version: 1\n{% for t in tags %}\n{{ t }}: 1\n{% endfor %}\nlast: 1\n", "no field `last`", 5, 1, None),
     (
@@ -46,19 +52,37 @@ const CASES: &[Case] = &[
         1,
         Some(3),
     ),
-    ("version: 1\n{%- for t in tags %}\n  {%- if t == 'two' %}\nwrong: {{ t }}\n  {%- endif %}\n{%- endfor %}\n", "no field `wrong`", 4, 1, Some(2)),
+    (
+        "version: 1\n{%- for t in tags %}\n  {%- if t == 'two' %}\nwrong: {{ t }}\n  {%- endif %}\n{%- endfor %}\n",
+        "no field `wrong`",
+        4,
+        1,
+        Some(2),
+    ),
     // Captured text is a value: it is at the tag that prints it.
     ("version: 1\n{% set x %}\nwrong: 1\n{% endset %}\n{{ x }}\n", "no field `wrong`", 5, 1, None),
     ("version: 1\n{% macro m() %}\nwrong: 1\n{% endmacro %}\n{{ m() }}\n", "no field `wrong`", 5, 1, None),
     ("version: 1\n{% filter lower %}\nWRONG: 1\n{% endfilter %}\n", "no field `wrong`", 2, 1, None),
-    ("version: 1\n{% macro m() %}{{ caller() }}{% endmacro %}\n{% call m() %}\nwrong: 1\n{% endcall %}\n", "no field `wrong`", 3, 1, None),
+    (
+        "version: 1\n{% macro m() %}{{ caller() }}{% endmacro %}\n{% call m() %}\nwrong: 1\n{% endcall %}\n",
+        "no field `wrong`",
+        3,
+        1,
+        None,
+    ),
     // Raw blocks, strict first line, byte order mark, tabs, CRLF, characters of several bytes.
     ("version: 1\n{% raw %}\n{ wrong: '{{' }{% endraw %}\n", "not YAML", 3, 1, None),
     ("#!jinja2\nversion: 1\nwrong: {{ 1 }}\n", "no field `wrong`", 3, 1, None),
     ("#!jinja2\r\nversion: 1\r\nwrong: {{ 1 }}\r\n", "no field `wrong`", 3, 1, None),
     ("\u{feff}wrong: 1\nversion: 1\n", "no field `wrong`", 1, 1, None),
     ("\u{feff}#!jinja2\nversion: {{ 1 }}\nwrong: 1\n", "no field `wrong`", 3, 1, None),
-    ("version: 1\r\n{% for t in tags %}\r\n# {{ t }}\r\n{% endfor %}\r\nwrong: 1\r\n", "no field `wrong`", 5, 1, None),
+    (
+        "version: 1\r\n{% for t in tags %}\r\n# {{ t }}\r\n{% endfor %}\r\nwrong: 1\r\n",
+        "no field `wrong`",
+        5,
+        1,
+        None,
+    ),
     ("version: 1\r\ntarget: {tags: ['é☃𝄞'], wrong: {{ 1 }}}\r\n", "no field `wrong`", 2, 25, None),
     ("version: 1\n# {{ 1 }}\n\twrong: 1\n", "not YAML", 3, 2, None),
     ("version: 1\ntarget: {tags: [\"a\tb\"],\twrong: {{ 1 }}}\n", "no field `wrong`", 2, 25, None),
@@ -86,7 +110,9 @@ fn an_error_is_told_at_its_place_in_the_authors_file() {
         let found = all.iter().find(|p| p.message.contains(message));
         let place = found.and_then(|p| p.place).map(|p| (p.line, p.column));
         if place != Some((*line, *column)) || found.is_some_and(|p| p.loop_line != *loop_line) {
-            wrong.push(format!("{text:?}: wanted `{message}` at {line}:{column}, loop {loop_line:?}\n{all:#?}"));
+            wrong.push(format!(
+                "{text:?}: wanted `{message}` at {line}:{column}, loop {loop_line:?}\n{all:#?}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

@@ -97,10 +97,16 @@ impl Given {
             let place = names.iter().position(|known| *known == &*name).and_then(|at| bound.get_mut(at));
             match place {
                 Some(place @ None) => *place = Some(value),
-                Some(_) => return Err(Failure::meaning(format!("`{what}` gets its argument `{name}` twice"))),
+                Some(_) => {
+                    return Err(Failure::meaning(format!("`{what}` gets its argument `{name}` twice")));
+                }
                 None => {
                     let failure = Failure::meaning(format!("`{what}` has no argument `{name}`"));
-                    return Err(if N == 0 { failure } else { failure.helped(format!("it has {}", names.join(", "))) });
+                    return Err(if N == 0 {
+                        failure
+                    } else {
+                        failure.helped(format!("it has {}", names.join(", ")))
+                    });
                 }
             }
         }
@@ -311,7 +317,13 @@ impl<'p> Engine<'p> {
     }
 
     /// Runs a loop of the program over `items`; a recursive loop calls itself with this.
-    pub(super) fn run_loop(&mut self, index: usize, items: &Value, depth: usize, parent: usize) -> Outcome<()> {
+    pub(super) fn run_loop(
+        &mut self,
+        index: usize,
+        items: &Value,
+        depth: usize,
+        parent: usize,
+    ) -> Outcome<()> {
         let program = self.program;
         let Some(definition) = program.loops.get(index) else { return Ok(()) };
         let mut items = self.iterate(items).map_err(|f| f.or_at(definition.items.at))?;

@@ -249,7 +249,9 @@ impl<'p> Engine<'p> {
         let (index, length) = (running.index, running.items.len());
         let int = |n: usize| Value::Int(n as i128);
         let neighbour = |at: Option<usize>| {
-            at.and_then(|at| running.items.get(at)).cloned().unwrap_or_else(|| Value::undefined("there is no item"))
+            at.and_then(|at| running.items.get(at))
+                .cloned()
+                .unwrap_or_else(|| Value::undefined("there is no item"))
         };
         Ok(match &**name {
             "index" => int(index + 1),
@@ -271,12 +273,9 @@ impl<'p> Engine<'p> {
     fn cycler_attribute(&mut self, value: &Value, index: usize, name: &Rc<str>) -> Outcome<Value> {
         Ok(match &**name {
             "next" | "reset" => Value::Method(Rc::new((value.clone(), name.clone()))),
-            "current" => self
-                .cyclers
-                .get(index)
-                .and_then(|(items, at)| items.get(*at))
-                .cloned()
-                .unwrap_or(Value::None),
+            "current" => {
+                self.cyclers.get(index).and_then(|(items, at)| items.get(*at)).cloned().unwrap_or(Value::None)
+            }
             _ => Value::Undefined(name.clone()),
         })
     }
@@ -391,7 +390,9 @@ impl<'p> Engine<'p> {
                 self.store.meter.make(self.store.entries(dict).len() * super::value::ENTRY)?;
                 for (name, value) in self.store.entries(dict) {
                     let Value::Text(name) = name else {
-                        return Err(Failure::meaning("the keys of a `**` mapping must be texts").or_at(mapping.at));
+                        return Err(
+                            Failure::meaning("the keys of a `**` mapping must be texts").or_at(mapping.at)
+                        );
                     };
                     given.named.push((name.clone(), value.clone()));
                 }
@@ -449,7 +450,9 @@ impl<'p> Engine<'p> {
             Value::Space(path, _) => Err(not_yet(&format!("{path}()"))),
             Value::Undefined(_) if self.undefined == Undefined::Lenient => Ok(value.clone()),
             Value::Undefined(_) => Err(undefined_failure(what)),
-            other => Err(Failure::meaning(format!("`{what}` is a {}, which cannot be called", other.type_name()))),
+            other => {
+                Err(Failure::meaning(format!("`{what}` is a {}, which cannot be called", other.type_name())))
+            }
         }
     }
 
@@ -512,7 +515,9 @@ impl<'p> Engine<'p> {
                 self.joiners.push((separator, false));
                 Ok(Value::Joiner(self.joiners.len() - 1))
             }
-            _ => Err(Failure::meaning(format!("`{name}()` is not available: a job must be the same every time"))),
+            _ => Err(Failure::meaning(format!(
+                "`{name}()` is not available: a job must be the same every time"
+            ))),
         }
     }
 

@@ -333,7 +333,8 @@ impl Parser<'_> {
                 self.advance()?;
                 break;
             } else if parts[part].is_none() {
-                parts[part] = Some(if slice { self.expression()? } else { self.deeper(|p| p.subscript_item())? });
+                parts[part] =
+                    Some(if slice { self.expression()? } else { self.deeper(|p| p.subscript_item())? });
             } else {
                 return Err(self.unexpected("`]`"));
             }
@@ -384,7 +385,9 @@ impl Parser<'_> {
         let name = self.expect_name()?;
         super::tests::known(&name).map_err(|failure| failure.or_at(at))?;
         let takes_one = match &self.token {
-            Token::Name(next) => !matches!(&**next, "else" | "or" | "and" | "is" | "if" | "in" | "not" | "recursive"),
+            Token::Name(next) => {
+                !matches!(&**next, "else" | "or" | "and" | "is" | "if" | "in" | "not" | "recursive")
+            }
             Token::Str(_) | Token::Int(_) | Token::Float(_) => true,
             Token::Sign(sign) => matches!(*sign, "[" | "{"),
             _ => false,

@@ -13,11 +13,54 @@ use super::{
 
 /// Jinja2's filters that are here.
 const KNOWN: [&str; 48] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
-    "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last",
-    "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe",
-    "select", "selectattr", "slice", "sort", "string", "sum", "title", "tojson", "trim", "truncate", "unique", "upper",
-    "urlencode", "wordcount",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
 ];
 
 /// Jinja2's filters that are not, and why.
@@ -37,7 +80,9 @@ pub(super) fn known(name: &str) -> Outcome<()> {
         return Ok(());
     }
     match REFUSED.iter().find(|(refused, _)| *refused == name) {
-        Some((_, why)) => Err(Failure::syntax(0, format!("the filter `{name}` is not available")).without_place().helped(*why)),
+        Some((_, why)) => Err(Failure::syntax(0, format!("the filter `{name}` is not available"))
+            .without_place()
+            .helped(*why)),
         None => Err(unknown("filter", name, &KNOWN)),
     }
 }
@@ -66,16 +111,17 @@ impl Engine<'_> {
             "abs" | "int" | "float" | "round" | "sum" | "max" | "min" | "filesizeformat" => {
                 self.number_filter(name, value, given)
             }
-            "capitalize" | "center" | "e" | "escape" | "forceescape" | "format" | "indent" | "lower" | "replace"
-            | "safe" | "string" | "title" | "tojson" | "trim" | "truncate" | "upper" | "urlencode" | "wordcount" => {
-                self.text_filter(name, &value, given)
-            }
+            "capitalize" | "center" | "e" | "escape" | "forceescape" | "format" | "indent" | "lower"
+            | "replace" | "safe" | "string" | "title" | "tojson" | "trim" | "truncate" | "upper"
+            | "urlencode" | "wordcount" => self.text_filter(name, &value, given),
             "attr" => {
                 let [attribute] = given.bind(name, ["name"])?;
                 let attribute = super::methods::wanted_text(attribute, name, "name")?;
                 match value {
                     // Only attributes: the items of a mapping are none.
-                    Value::Dict(_) if !super::methods::has(&value, &attribute) => Ok(Value::Undefined(attribute)),
+                    Value::Dict(_) if !super::methods::has(&value, &attribute) => {
+                        Ok(Value::Undefined(attribute))
+                    }
                     value => self.attribute(&value, &attribute),
                 }
             }

@@ -39,8 +39,8 @@ impl fmt::Display for Token {
 
 /// Longer ones first.
 const SIGNS: [&str; 27] = [
-    "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=",
-    ".", ":", "|", ",", ";", "!",
+    "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
+    "=", ".", ":", "|", ",", ";", "!",
 ];
 
 /// Levels of brackets in one tag.
@@ -226,7 +226,10 @@ impl<'a> Lexer<'a> {
         let rest = self.rest();
         let Some(sign) = SIGNS.into_iter().find(|s| rest.starts_with(s) && *s != "!") else {
             let c: String = rest.chars().take(1).collect();
-            return Err(Failure::syntax(self.at, format!("`{}` has no meaning in a tag", c.escape_default())));
+            return Err(Failure::syntax(
+                self.at,
+                format!("`{}` has no meaning in a tag", c.escape_default()),
+            ));
         };
         match sign {
             "(" | "[" | "{" => {

@@ -12,11 +12,47 @@ use super::{
 };
 
 const TEXT: [&str; 41] = [
-    "capitalize", "casefold", "center", "count", "endswith", "expandtabs", "find", "format", "index", "isalnum",
-    "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable", "isspace",
-    "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace",
-    "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip",
-    "swapcase", "title",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
 ];
 const MORE_TEXT: [&str; 2] = ["upper", "zfill"];
 const LIST: [&str; 11] =
@@ -104,7 +140,9 @@ pub(super) fn wanted(value: Option<Value>, method: &str, name: &str) -> Outcome<
 pub(super) fn wanted_text(value: Option<Value>, method: &str, name: &str) -> Outcome<Rc<str>> {
     match wanted(value, method, name)? {
         Value::Text(text) => Ok(text),
-        other => Err(Failure::meaning(format!("`{name}` of `{method}` must be a text, not {}", other.type_name()))),
+        other => {
+            Err(Failure::meaning(format!("`{name}` of `{method}` must be a text, not {}", other.type_name())))
+        }
     }
 }
 
@@ -114,7 +152,9 @@ pub(super) fn number_or_none(value: Option<Value>, method: &str) -> Outcome<Opti
         None | Some(Value::None) => Ok(None),
         Some(value) => match value.as_int() {
             Some(i) => Ok(Some(i)),
-            None => Err(Failure::meaning(format!("`{method}` takes whole numbers, not {}", value.type_name()))),
+            None => {
+                Err(Failure::meaning(format!("`{method}` takes whole numbers, not {}", value.type_name())))
+            }
         },
     }
 }

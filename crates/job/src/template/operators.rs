@@ -138,7 +138,8 @@ impl Store {
                     return Ok(false);
                 }
                 for n in 0..self.items(*a).len() {
-                    let (Some(x), Some(y)) = (self.items(*a).get(n).cloned(), self.items(*b).get(n).cloned()) else {
+                    let (Some(x), Some(y)) = (self.items(*a).get(n).cloned(), self.items(*b).get(n).cloned())
+                    else {
                         return Ok(false);
                     };
                     if !self.equal_at(&x, &y, depth + 1)? {
@@ -162,7 +163,8 @@ impl Store {
                 true
             }
             (Value::Range(a), Value::Range(b)) => {
-                a.len() == b.len() && (a.len() == 0 || (a.start == b.start && (a.len() == 1 || a.step == b.step)))
+                a.len() == b.len()
+                    && (a.len() == 0 || (a.start == b.start && (a.len() == 1 || a.step == b.step)))
             }
             _ => number_order(left, right).is_some_and(|o| o == Ordering::Equal) || self.same(left, right),
         })
@@ -194,7 +196,13 @@ impl Store {
         self.order_at(left, right, symbol, 0)
     }
 
-    fn order_at(&mut self, left: &Value, right: &Value, symbol: &str, depth: usize) -> Outcome<Option<Ordering>> {
+    fn order_at(
+        &mut self,
+        left: &Value,
+        right: &Value,
+        symbol: &str,
+        depth: usize,
+    ) -> Outcome<Option<Ordering>> {
         if depth > MAX_DEPTH {
             return Err(Failure::limit("values are nested too deeply to be compared"));
         }
@@ -208,7 +216,8 @@ impl Store {
             (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
                 let (a, b) = (*a, *b);
                 for n in 0..self.items(a).len().min(self.items(b).len()) {
-                    let (Some(x), Some(y)) = (self.items(a).get(n).cloned(), self.items(b).get(n).cloned()) else {
+                    let (Some(x), Some(y)) = (self.items(a).get(n).cloned(), self.items(b).get(n).cloned())
+                    else {
                         break;
                     };
                     if !self.equal_at(&x, &y, depth + 1)? {
@@ -307,9 +316,8 @@ impl Store {
 }
 
 fn in_range(range: super::value::Range, i: i128) -> bool {
-    i.checked_sub(range.start).is_some_and(|offset| {
-        offset % range.step == 0 && (0..range.len()).contains(&(offset / range.step))
-    })
+    i.checked_sub(range.start)
+        .is_some_and(|offset| offset % range.step == 0 && (0..range.len()).contains(&(offset / range.step)))
 }
 
 /// The order of two numbers; exact for a whole number and a float.

@@ -154,8 +154,11 @@ impl Parser<'_> {
     pub(super) fn deeper<T>(&mut self, work: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
         self.depth += 1;
         if self.depth > MAX_HEIGHT {
-            return Err(Failure::syntax(self.at, format!("this expression has more than {MAX_HEIGHT} levels"))
-                .helped("split it with {% set %}"));
+            return Err(Failure::syntax(
+                self.at,
+                format!("this expression has more than {MAX_HEIGHT} levels"),
+            )
+            .helped("split it with {% set %}"));
         }
         let done = work(self);
         self.depth -= 1;
@@ -175,7 +178,12 @@ impl Parser<'_> {
 
     /// Statements up to a tag that is named in `ends`; answers which. Its name is skipped, its end is not.
     /// `open`: offset and name of the tag that these statements belong to.
-    fn body(&mut self, open: usize, tag: &str, ends: &[&'static str]) -> Outcome<(Vec<Statement>, &'static str)> {
+    fn body(
+        &mut self,
+        open: usize,
+        tag: &str,
+        ends: &[&'static str],
+    ) -> Outcome<(Vec<Statement>, &'static str)> {
         self.blocks += 1;
         if self.blocks > MAX_BLOCKS {
             return Err(Failure::syntax(open, format!("more than {MAX_BLOCKS} blocks in each other")));
@@ -278,7 +286,10 @@ impl Parser<'_> {
     fn unknown_tag(&self, at: usize, name: &str, open: &str, ends: &[&'static str]) -> Box<Failure> {
         let failure = Failure::syntax(at, format!("`{}` is no tag that may stand here", name));
         if !ends.is_empty() && (name.starts_with("end") || matches!(name, "else" | "elif")) {
-            return failure.helped(format!("the innermost open tag is `{open}`: it wants {{% {} %}}", ends.join(" or ")));
+            return failure.helped(format!(
+                "the innermost open tag is `{open}`: it wants {{% {} %}}",
+                ends.join(" or ")
+            ));
         }
         match spelling::nearest(name, TAGS).first() {
             Some(meant) => failure.helped(format!("did you mean `{meant}`?")),
@@ -301,7 +312,8 @@ impl Parser<'_> {
             match end {
                 // The body skipped the name: go on as if it stood here, which the next turn skips.
                 "elif" => {
-                    self.ahead = Some((std::mem::replace(&mut self.token, Token::Name("elif".into())), self.at));
+                    self.ahead =
+                        Some((std::mem::replace(&mut self.token, Token::Name("elif".into())), self.at));
                 }
                 "else" => {
                     let otherwise = self.block(at, "if", "endif")?;

@@ -111,7 +111,11 @@ impl Store {
             self.meter.make(text.len())?;
             out.push_str(&text);
         }
-        if source.is_used_up() { Ok(out) } else { Err(Failure::meaning("not all values are used by the format")) }
+        if source.is_used_up() {
+            Ok(out)
+        } else {
+            Err(Failure::meaning("not all values are used by the format"))
+        }
     }
 
     fn percent_key(&mut self, value: &Value, name: &str) -> Outcome<Value> {
@@ -128,7 +132,9 @@ impl Store {
     ) -> Outcome<Option<usize>> {
         if chars.next_if_eq(&'*').is_some() {
             let value = source.next()?;
-            let Some(number) = value.as_int() else { return Err(Failure::meaning("`*` wants a whole number")) };
+            let Some(number) = value.as_int() else {
+                return Err(Failure::meaning("`*` wants a whole number"));
+            };
             if number < 0 {
                 *align = Some('<');
             }
@@ -196,7 +202,10 @@ impl Store {
         let body = match spec.kind {
             None | Some('s') if !numeric || spec.kind == Some('s') => {
                 if numeric || !matches!(value, Value::Text(_)) {
-                    return Err(Failure::meaning(format!("a {} cannot be written with `{text}`", value.type_name())));
+                    return Err(Failure::meaning(format!(
+                        "a {} cannot be written with `{text}`",
+                        value.type_name()
+                    )));
                 }
                 spec.align.get_or_insert('<');
                 let shown = self.show(value)?;
@@ -209,20 +218,35 @@ impl Store {
                 spec.align.get_or_insert('>');
                 self.formatted_number(value, kind, &spec, text)?
             }
-            _ => return Err(Failure::meaning(format!("a {} cannot be written with `{text}`", value.type_name()))),
+            _ => {
+                return Err(Failure::meaning(format!(
+                    "a {} cannot be written with `{text}`",
+                    value.type_name()
+                )));
+            }
         };
         Ok(padded(&body, &spec))
     }
 
-    fn formatted_number(&mut self, value: &Value, kind: Option<char>, spec: &Spec, text: &str) -> Outcome<String> {
+    fn formatted_number(
+        &mut self,
+        value: &Value,
+        kind: Option<char>,
+        spec: &Spec,
+        text: &str,
+    ) -> Outcome<String> {
         let float_kind = matches!(kind, Some('e' | 'E' | 'f' | 'F' | 'g' | 'G' | '%'));
         let (negative, mut digits) = match (value.as_int(), as_float(value)) {
             (Some(i), _) if !float_kind => {
                 let digits = match kind {
                     None | Some('d' | 'n') => i.unsigned_abs().to_string(),
                     Some(base @ ('x' | 'X' | 'o' | 'b')) => in_base(i.unsigned_abs(), base, spec.alternate),
-                    Some('c') => return Ok(u32::try_from(i).ok().and_then(char::from_u32).unwrap_or('?').to_string()),
-                    Some(_) => return Err(Failure::meaning(format!("a number cannot be written with `{text}`"))),
+                    Some('c') => {
+                        return Ok(u32::try_from(i).ok().and_then(char::from_u32).unwrap_or('?').to_string());
+                    }
+                    Some(_) => {
+                        return Err(Failure::meaning(format!("a number cannot be written with `{text}`")));
+                    }
                 };
                 (i < 0, digits)
             }
@@ -243,7 +267,9 @@ impl Store {
                         spec.precision = Some(spec.precision.unwrap_or(6).min(MAX_PRECISION));
                         written_float(f.abs(), kind, &spec)
                     }
-                    Some(_) => return Err(Failure::meaning(format!("a float cannot be written with `{text}`"))),
+                    Some(_) => {
+                        return Err(Failure::meaning(format!("a float cannot be written with `{text}`")));
+                    }
                 };
                 (f.is_sign_negative(), digits)
             }
@@ -275,7 +301,9 @@ impl Engine<'_> {
             if brace == "}" {
                 return Err(Failure::meaning("a single `}` stands in the format").helped("write `}}`"));
             }
-            let Some(end) = closing(rest) else { return Err(Failure::meaning("a `{` of the format has no end")) };
+            let Some(end) = closing(rest) else {
+                return Err(Failure::meaning("a `{` of the format has no end"));
+            };
             let field = &rest[..end];
             rest = &rest[end + 1..];
             let written = self.format_field(field, given, &mut automatic)?;
@@ -328,7 +356,8 @@ impl Engine<'_> {
         match conversion {
             "" => self.store.formatted(&value, &spec),
             "r" | "a" | "s" => {
-                let text = if conversion == "s" { self.store.show(&value)? } else { self.store.repr(&value)? };
+                let text =
+                    if conversion == "s" { self.store.show(&value)? } else { self.store.repr(&value)? };
                 let value = self.store.text(text)?;
                 self.store.formatted(&value, &spec)
             }
@@ -451,7 +480,12 @@ fn general(f: f64, precision: usize, keep_zeros: bool) -> String {
     let exponent = exponential(f, precision - 1);
     let size: i32 = exponent.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
     let without_zeros = |text: &str| {
-        if keep_zeros || !text.contains('.') { text } else { text.trim_end_matches('0').trim_end_matches('.') }.to_owned()
+        if keep_zeros || !text.contains('.') {
+            text
+        } else {
+            text.trim_end_matches('0').trim_end_matches('.')
+        }
+        .to_owned()
     };
     if size < -4 || size >= precision as i32 {
         let (digits, exponent) = exponent.split_once('e').unwrap_or((&exponent, "+00"));
@@ -492,7 +526,8 @@ fn padded(text: &str, spec: &Spec) -> String {
         Some('^') => format!("{}{text}{}", fill(missing / 2), fill(missing - missing / 2)),
         Some('=') => {
             let sign = usize::from(text.starts_with(['+', '-', ' ']));
-            let prefix = if ["0x", "0X", "0o", "0b"].iter().any(|p| text[sign..].starts_with(p)) { 2 } else { 0 };
+            let prefix =
+                if ["0x", "0X", "0o", "0b"].iter().any(|p| text[sign..].starts_with(p)) { 2 } else { 0 };
             let (head, tail) = text.split_at(sign + prefix);
             format!("{head}{}{tail}", fill(missing))
         }

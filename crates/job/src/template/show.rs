@@ -69,8 +69,10 @@ impl Store {
                 push(out, format_args!("range({}, {}, {})", range.start, range.stop, range.step));
             }
             Value::Stream(_) => {
-                return Err(Failure::meaning("a filter's result that is made item by item cannot be printed")
-                    .helped("add `| list` to it"));
+                return Err(Failure::meaning(
+                    "a filter's result that is made item by item cannot be printed",
+                )
+                .helped("add `| list` to it"));
             }
             Value::Space(name, _) => return Err(not_yet(name)),
             Value::Method(method) => {
@@ -85,7 +87,13 @@ impl Store {
         self.meter.make(out.len() - before)
     }
 
-    fn write_items(&mut self, list: usize, (open, close): (&str, &str), out: &mut String, depth: usize) -> Outcome<()> {
+    fn write_items(
+        &mut self,
+        list: usize,
+        (open, close): (&str, &str),
+        out: &mut String,
+        depth: usize,
+    ) -> Outcome<()> {
         out.push_str(open);
         for n in 0..self.items(list).len() {
             if n > 0 {

@@ -316,6 +316,10 @@ impl Value {
 
 /// Why an undefined value cannot be used.
 pub(crate) fn undefined_failure(name: &str) -> Box<Failure> {
-    let what = if name.is_empty() { "a value is not defined".to_owned() } else { format!("`{name}` is not defined") };
+    let what = if name.is_empty() {
+        "a value is not defined".to_owned()
+    } else {
+        format!("`{name}` is not defined")
+    };
     Failure::new(Kind::Undefined, what)
 }

@@ -72,7 +72,9 @@ impl Engine<'_> {
                 let mut sum = start.unwrap_or(Value::Int(0));
                 for item in self.iterate(&value)? {
                     let item = match &attribute {
-                        Some(attribute) if !matches!(attribute, Value::None) => self.by_attribute(&item, attribute)?,
+                        Some(attribute) if !matches!(attribute, Value::None) => {
+                            self.by_attribute(&item, attribute)?
+                        }
                         _ => item,
                     };
                     sum = self.store.binary(crate::template::ast::Operator::Add, &sum, &item)?;
@@ -96,7 +98,9 @@ impl Engine<'_> {
             let key = self.sort_key(&item, attribute.as_ref(), case_sensitive)?;
             let better = match &best {
                 None => true,
-                Some((_, known)) if name == "max" => self.store.order(&key, known, ">")?.is_some_and(|o| o.is_gt()),
+                Some((_, known)) if name == "max" => {
+                    self.store.order(&key, known, ">")?.is_some_and(|o| o.is_gt())
+                }
                 Some((_, known)) => self.store.order(&key, known, "<")?.is_some_and(|o| o.is_lt()),
             };
             if better {
@@ -155,7 +159,11 @@ fn round(value: &Value, precision: i32, method: &str) -> Outcome<Value> {
         "common" => {
             if let Some(i) = value.as_int() {
                 // Python rounds a whole number to a whole number.
-                return Ok(Value::Int(if precision >= 0 { i } else { round_integer(i, precision.unsigned_abs()) }));
+                return Ok(Value::Int(if precision >= 0 {
+                    i
+                } else {
+                    round_integer(i, precision.unsigned_abs())
+                }));
             }
             let rounded = if precision >= 0 {
                 format!("{f:.*}", precision.unsigned_abs() as usize).parse().unwrap_or(f)

@@ -53,12 +53,15 @@ impl Engine<'_> {
                         }
                         self.store.stream(items)
                     }
-                    other => Err(Failure::meaning(format!("`items` wants a mapping, not {}", other.type_name()))),
+                    other => {
+                        Err(Failure::meaning(format!("`items` wants a mapping, not {}", other.type_name())))
+                    }
                 }
             }
             "dictsort" => self.dictsort(&value, given),
             "sort" => {
-                let [reverse, case, attribute] = given.bind(name, ["reverse", "case_sensitive", "attribute"])?;
+                let [reverse, case, attribute] =
+                    given.bind(name, ["reverse", "case_sensitive", "attribute"])?;
                 let flag = |value: &Option<Value>| value.as_ref().is_some_and(|v| self.store.truth(v));
                 let (reverse, case) = (flag(&reverse), flag(&case));
                 let items = self.iterate(&value)?;
@@ -94,7 +97,9 @@ impl Engine<'_> {
                 self.store.meter.scan(text.len())?;
                 text.chars().count() as i128
             }
-            Value::List(list) | Value::Tuple(list) | Value::View(_, list) => self.store.items(*list).len() as i128,
+            Value::List(list) | Value::Tuple(list) | Value::View(_, list) => {
+                self.store.items(*list).len() as i128
+            }
             Value::Dict(dict) => self.store.entries(*dict).len() as i128,
             Value::Range(range) => range.len(),
             Value::Stream(_) => {
@@ -115,7 +120,9 @@ impl Engine<'_> {
         let mut out = String::new();
         for (n, item) in self.iterate(value)?.into_iter().enumerate() {
             let item = match &attribute {
-                Some(attribute) if !matches!(attribute, Value::None) => self.by_attribute(&item, attribute)?,
+                Some(attribute) if !matches!(attribute, Value::None) => {
+                    self.by_attribute(&item, attribute)?
+                }
                 _ => item,
             };
             self.strict(&item)?;
@@ -184,7 +191,12 @@ impl Engine<'_> {
     }
 
     /// Items in the order of their keys; equal ones stay as they are.
-    pub(in crate::template) fn sorted(&mut self, items: Vec<Value>, keys: &[Value], reverse: bool) -> Outcome<Vec<Value>> {
+    pub(in crate::template) fn sorted(
+        &mut self,
+        items: Vec<Value>,
+        keys: &[Value],
+        reverse: bool,
+    ) -> Outcome<Vec<Value>> {
         let order = sorted_indices(&mut self.store, keys, reverse)?;
         Ok(order.into_iter().filter_map(|at| items.get(at).cloned()).collect())
     }
@@ -265,7 +277,9 @@ impl Engine<'_> {
         let mut batches = Vec::new();
         for chunk in items.chunks(count) {
             let mut chunk = chunk.to_vec();
-            if let (Some(fill), true) = (fill.as_ref().filter(|f| !matches!(f, Value::None)), chunk.len() < count) {
+            if let (Some(fill), true) =
+                (fill.as_ref().filter(|f| !matches!(f, Value::None)), chunk.len() < count)
+            {
                 self.store.meter.make((count - chunk.len()).saturating_mul(ITEM))?;
                 chunk.resize(count, fill.clone());
             }
@@ -288,7 +302,9 @@ impl Engine<'_> {
             let (slice, after) = rest.split_at(each + usize::from(n < longer));
             rest = after;
             let mut slice = slice.to_vec();
-            if let (Some(fill), true) = (fill.as_ref().filter(|f| !matches!(f, Value::None)), n >= longer && longer > 0) {
+            if let (Some(fill), true) =
+                (fill.as_ref().filter(|f| !matches!(f, Value::None)), n >= longer && longer > 0)
+            {
                 slice.push(fill.clone());
             }
             slices.push(self.store.list(slice)?);

@@ -85,7 +85,8 @@ impl Engine<'_> {
             }
             _ => {
                 given.bind::<0>(name, [])?;
-                let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty());
+                let words =
+                    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty());
                 return Ok(Value::Int(words.count() as i128));
             }
         };
@@ -125,7 +126,10 @@ impl Engine<'_> {
     /// A mapping or a list of pairs as a query.
     fn encode_pairs(&mut self, value: &Value, given: Given) -> Outcome<Value> {
         given.bind::<0>("urlencode", [])?;
-        if !matches!(value, Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::View(..) | Value::Stream(_)) {
+        if !matches!(
+            value,
+            Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::View(..) | Value::Stream(_)
+        ) {
             let text = self.store.soft_text(value)?;
             self.store.meter.make(text.len() * 3)?;
             return self.store.text(percent_encoded(&text, true));
@@ -193,7 +197,8 @@ fn percent_encoded(text: &str, path: bool) -> String {
 }
 
 fn truncate(text: &str, given: Given) -> Outcome<String> {
-    let [length, kill_words, end, leeway] = given.bind("truncate", ["length", "killwords", "end", "leeway"])?;
+    let [length, kill_words, end, leeway] =
+        given.bind("truncate", ["length", "killwords", "end", "leeway"])?;
     let number = |value, default: i128| {
         let number = number_or_none(value, "truncate")?.unwrap_or(default);
         usize::try_from(number).map_err(|_| Failure::meaning("`truncate` wants numbers of 0 or more"))
@@ -212,13 +217,20 @@ fn truncate(text: &str, given: Given) -> Outcome<String> {
     }
     let cut: String = text.chars().take(kept).collect();
     let kill_words = kill_words.is_some_and(|k| matches!(k, Value::Bool(true)));
-    let kept = if kill_words { &cut } else { cut.rsplit_once(' ').map_or(cut.as_str(), |(before, _)| before) };
+    let kept =
+        if kill_words { &cut } else { cut.rsplit_once(' ').map_or(cut.as_str(), |(before, _)| before) };
     Ok(format!("{kept}{end}"))
 }
 
 impl Store {
     /// Writes JSON as Jinja2 does: keys sorted, and nothing that a web page could take for a tag.
-    fn write_json(&mut self, value: &Value, indent: Option<usize>, depth: usize, out: &mut String) -> Outcome<()> {
+    fn write_json(
+        &mut self,
+        value: &Value,
+        indent: Option<usize>,
+        depth: usize,
+        out: &mut String,
+    ) -> Outcome<()> {
         if depth > MAX_DEPTH {
             return Err(Failure::limit("a value for JSON is nested too deeply"));
         }
@@ -228,7 +240,9 @@ impl Store {
             Value::Bool(b) => push(out, format_args!("{b}")),
             Value::Int(i) => push(out, format_args!("{i}")),
             Value::Float(f) if f.is_nan() => out.push_str("NaN"),
-            Value::Float(f) if f.is_infinite() => out.push_str(if *f > 0.0 { "Infinity" } else { "-Infinity" }),
+            Value::Float(f) if f.is_infinite() => {
+                out.push_str(if *f > 0.0 { "Infinity" } else { "-Infinity" })
+            }
             Value::Float(f) => out.push_str(&float(*f)),
             Value::Text(text) => {
                 self.meter.make(text.len().saturating_mul(6))?;
@@ -259,7 +273,13 @@ impl Store {
         Ok(())
     }
 
-    fn write_json_dict(&mut self, dict: usize, indent: Option<usize>, depth: usize, out: &mut String) -> Outcome<()> {
+    fn write_json_dict(
+        &mut self,
+        dict: usize,
+        indent: Option<usize>,
+        depth: usize,
+        out: &mut String,
+    ) -> Outcome<()> {
         let mut entries = Vec::new();
         for n in 0..self.entries(dict).len() {
             let Some((key, value)) = self.entries(dict).get(n).cloned() else { break };
@@ -267,7 +287,9 @@ impl Store {
                 Value::None => "null".to_owned(),
                 Value::Bool(b) => b.to_string(),
                 Value::Text(_) | Value::Int(_) | Value::Float(_) => self.show(&key)?,
-                other => return Err(Failure::meaning(format!("a {} cannot be a key of JSON", other.type_name()))),
+                other => {
+                    return Err(Failure::meaning(format!("a {} cannot be a key of JSON", other.type_name())));
+                }
             };
             entries.push((matches!(key, Value::Text(_)), name, key, value));
         }

@@ -63,7 +63,8 @@ impl Engine<'_> {
             "sort" => {
                 let [key, reverse] = given.bind(name, ["key", "reverse"])?;
                 if key.is_some_and(|k| !matches!(k, Value::None)) {
-                    return Err(Failure::meaning("`sort` takes no key here").helped("use the filter `sort(attribute=...)`"));
+                    return Err(Failure::meaning("`sort` takes no key here")
+                        .helped("use the filter `sort(attribute=...)`"));
                 }
                 let items = self.iterate(&value)?;
                 let keys = items.clone();

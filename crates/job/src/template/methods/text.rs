@@ -42,7 +42,11 @@ impl Engine<'_> {
             "removeprefix" | "removesuffix" => {
                 let [affix] = given.bind(name, ["affix"])?;
                 let affix = wanted_text(affix, name, "affix")?;
-                let rest = if name == "removeprefix" { text.strip_prefix(&*affix) } else { text.strip_suffix(&*affix) };
+                let rest = if name == "removeprefix" {
+                    text.strip_prefix(&*affix)
+                } else {
+                    text.strip_suffix(&*affix)
+                };
                 self.store.text(rest.unwrap_or(text).to_owned())
             }
             "center" | "ljust" | "rjust" | "zfill" => self.padded(text, name, given),
@@ -116,14 +120,19 @@ impl Engine<'_> {
 
     fn affix(&mut self, text: &str, name: &str, given: Given) -> Outcome<Value> {
         let [affix, start, end] = given.bind(name, ["affix", "start", "end"])?;
-        let text = part(text, number_or_none(start, name)?, number_or_none(end, name)?).map_or("", |(_, t)| t);
+        let text =
+            part(text, number_or_none(start, name)?, number_or_none(end, name)?).map_or("", |(_, t)| t);
         let candidates = match wanted(affix, name, "affix")? {
             Value::Tuple(list) => self.store.items(list).to_vec(),
             other => vec![other],
         };
         for candidate in candidates {
             let candidate = wanted_text(Some(candidate), name, "affix")?;
-            let found = if name == "startswith" { text.starts_with(&*candidate) } else { text.ends_with(&*candidate) };
+            let found = if name == "startswith" {
+                text.starts_with(&*candidate)
+            } else {
+                text.ends_with(&*candidate)
+            };
             if found {
                 return Ok(Value::Bool(true));
             }
@@ -146,7 +155,8 @@ impl Engine<'_> {
             None => ' ',
         };
         let length = text.chars().count();
-        let missing = usize::try_from(width).unwrap_or(if width < 0 { 0 } else { usize::MAX }).saturating_sub(length);
+        let missing =
+            usize::try_from(width).unwrap_or(if width < 0 { 0 } else { usize::MAX }).saturating_sub(length);
         self.store.meter.make(text.len().saturating_add(missing.saturating_mul(4)))?;
         let fill = |n: usize| std::iter::repeat_n(fill, n).collect::<String>();
         let padded = match name {
@@ -193,10 +203,17 @@ impl Engine<'_> {
     }
 
     /// `text.replace(old, new)`, at most `count` times if that is not negative.
-    pub(in crate::template) fn replaced(&mut self, text: &str, old: &str, new: &str, count: i128) -> Outcome<Value> {
+    pub(in crate::template) fn replaced(
+        &mut self,
+        text: &str,
+        old: &str,
+        new: &str,
+        count: i128,
+    ) -> Outcome<Value> {
         let most = usize::try_from(count).unwrap_or(usize::MAX);
         self.store.meter.scan(text.len())?;
-        let found = if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() }.min(most);
+        let found =
+            if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() }.min(most);
         self.store.meter.make(text.len().saturating_add(found.saturating_mul(new.len())))?;
         self.store.text(text.replacen(old, new, most))
     }
@@ -206,7 +223,11 @@ impl Engine<'_> {
         let wanted = wanted_text(wanted, name, "sub")?;
         let found = match part(text, number_or_none(start, name)?, number_or_none(end, name)?) {
             Some((_, inside)) if name == "count" => {
-                let count = if wanted.is_empty() { inside.chars().count() + 1 } else { inside.matches(&*wanted).count() };
+                let count = if wanted.is_empty() {
+                    inside.chars().count() + 1
+                } else {
+                    inside.matches(&*wanted).count()
+                };
                 return Ok(Value::Int(count as i128));
             }
             None if name == "count" => return Ok(Value::Int(0)),
@@ -302,7 +323,8 @@ fn blank_separated_from_end(text: &str, most: usize) -> Vec<&str> {
             parts.push(rest);
             break;
         }
-        let start = rest.char_indices().rev().find(|(_, c)| is_blank(*c)).map_or(0, |(at, c)| at + c.len_utf8());
+        let start =
+            rest.char_indices().rev().find(|(_, c)| is_blank(*c)).map_or(0, |(at, c)| at + c.len_utf8());
         parts.push(&rest[start..]);
         rest = rest[..start].trim_end_matches(is_blank);
     }
@@ -312,11 +334,20 @@ fn blank_separated_from_end(text: &str, most: usize) -> Vec<&str> {
 
 /// The lines of a text, with or without their ends.
 pub(in crate::template) fn lines(text: &str, keep: bool) -> Vec<&str> {
-    let is_end = |c: char| matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_end = |c: char| {
+        matches!(
+            c,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
+    };
     let mut lines = Vec::new();
     let mut rest = text;
     while let Some(end) = rest.find(is_end) {
-        let length = if rest[end..].starts_with("\r\n") { 2 } else { rest[end..].chars().next().map_or(1, char::len_utf8) };
+        let length = if rest[end..].starts_with("\r\n") {
+            2
+        } else {
+            rest[end..].chars().next().map_or(1, char::len_utf8)
+        };
         lines.push(&rest[..if keep { end + length } else { end }]);
         rest = &rest[end + length..];
     }
@@ -332,7 +363,8 @@ fn question(text: &str, name: &str) -> Option<bool> {
     let cased = |wanted: fn(char) -> bool, other: fn(char) -> bool| {
         text.chars().any(wanted) && !text.chars().any(other)
     };
-    let decimal = |c: char| c.is_ascii_digit() || (c.is_numeric() && !c.is_ascii() && c.to_digit(36).is_some());
+    let decimal =
+        |c: char| c.is_ascii_digit() || (c.is_numeric() && !c.is_ascii() && c.to_digit(36).is_some());
     Some(match name {
         "isalnum" => all(char::is_alphanumeric),
         "isalpha" => all(char::is_alphabetic),
@@ -341,7 +373,8 @@ fn question(text: &str, name: &str) -> Option<bool> {
         "isnumeric" => all(char::is_numeric),
         "isidentifier" => {
             let mut chars = text.chars();
-            chars.next().is_some_and(|c| c == '_' || c.is_alphabetic()) && chars.all(|c| c == '_' || c.is_alphanumeric())
+            chars.next().is_some_and(|c| c == '_' || c.is_alphabetic())
+                && chars.all(|c| c == '_' || c.is_alphanumeric())
         }
         "islower" => cased(char::is_lowercase, char::is_uppercase),
         "isupper" => cased(char::is_uppercase, char::is_lowercase),
