@@ -256,8 +256,7 @@ impl<'a> Reader<'a> {
     /// The items of a list, as far as they can be read.
     fn list(&mut self, at: Place, depth: usize) -> Vec<Node> {
         let mut items = Vec::new();
-        loop {
-            let Ok(next) = self.next() else { break };
+        while let Ok(next) = self.next() {
             if matches!(next.0, Event::SequenceEnd) {
                 return items;
             }
@@ -275,8 +274,7 @@ impl<'a> Reader<'a> {
     fn map(&mut self, at: Place, depth: usize) -> Vec<(Key, Node)> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
         let mut merges = Vec::new();
-        loop {
-            let Ok(next) = self.next() else { break };
+        while let Ok(next) = self.next() {
             if matches!(next.0, Event::MappingEnd) {
                 for merge in merges {
                     self.merge_into(&mut entries, merge);

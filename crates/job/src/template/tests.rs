@@ -130,12 +130,9 @@ impl Engine<'_> {
             }
             "lower" | "upper" => {
                 let text = self.store.soft_text(value)?;
-                let (wanted, other): (fn(char) -> bool, fn(char) -> bool) = if name == "lower" {
-                    (char::is_lowercase, char::is_uppercase)
-                } else {
-                    (char::is_uppercase, char::is_lowercase)
-                };
-                text.chars().any(wanted) && !text.chars().any(other)
+                let (small, large) =
+                    (text.chars().any(char::is_lowercase), text.chars().any(char::is_uppercase));
+                if name == "lower" { small && !large } else { large && !small }
             }
             "filter" | "test" => {
                 let text = self.store.soft_text(value)?;

@@ -363,8 +363,7 @@ fn question(text: &str, name: &str) -> Option<bool> {
     let cased = |wanted: fn(char) -> bool, other: fn(char) -> bool| {
         text.chars().any(wanted) && !text.chars().any(other)
     };
-    let decimal =
-        |c: char| c.is_ascii_digit() || (c.is_numeric() && !c.is_ascii() && c.to_digit(36).is_some());
+    let decimal = |c: char| c.is_ascii_digit() || (c.is_numeric() && !c.is_ascii() && c.is_digit(36));
     Some(match name {
         "isalnum" => all(char::is_alphanumeric),
         "isalpha" => all(char::is_alphabetic),
@@ -400,7 +399,7 @@ fn is_title(text: &str) -> bool {
 }
 
 fn casefold(text: &str) -> String {
-    text.replace('ß', "ss").replace('ẞ', "ss").to_lowercase().replace('ς', "σ")
+    text.replace(['ß', 'ẞ'], "ss").to_lowercase().replace('ς', "σ")
 }
 
 /// The first character large, the others small.
