@@ -49,3 +49,23 @@ fn what_is_different_on_purpose_is_in_the_table_and_different() {
         assert_ne!(render(template).ok().as_ref(), expected.as_ref(), "{template}");
     }
 }
+
+#[test]
+fn numbers_at_their_limits_are_errors_not_panics() {
+    let most = "170141183460469231731687303715884105727";
+    for template in [
+        "{{ (-M - 1) in range(0, -5, -1) }}",
+        "{{ (-M - 1) // -1 }}",
+        "{{ (-M - 1) % -1 }}",
+        "{{ -(-M - 1) }}",
+        "{{ (-M - 1) | abs }}",
+        "{{ M | round(-38) }}",
+        "{{ M * M }}{{ M + 1 }}",
+        "{{ [1][M:] }}{{ [1][:-M:-M] }}{{ 'abc'[-M:M:M] }}{{ [1][M] }}{{ [1][-M] }}",
+        "{{ 'abc'.find('c', M, -M) }}{{ [1].index(1, -M) }}",
+        "{{ '%d' % M }}{{ '{:,}'.format(M) }}{{ '%x' % (-M - 1) }}",
+        "{{ range(M) }}",
+    ] {
+        let _ = render(&template.replace('M', most));
+    }
+}

@@ -316,8 +316,9 @@ impl Store {
 }
 
 fn in_range(range: super::value::Range, i: i128) -> bool {
-    i.checked_sub(range.start)
-        .is_some_and(|offset| offset % range.step == 0 && (0..range.len()).contains(&(offset / range.step)))
+    let offset = i.checked_sub(range.start);
+    let whole = offset.filter(|offset| offset.checked_rem(range.step) == Some(0));
+    whole.and_then(|offset| offset.checked_div(range.step)).is_some_and(|n| (0..range.len()).contains(&n))
 }
 
 /// The order of two numbers; exact for a whole number and a float.

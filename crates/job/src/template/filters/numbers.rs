@@ -182,7 +182,7 @@ fn round(value: &Value, precision: i32, method: &str) -> Outcome<Value> {
 fn round_integer(i: i128, zeros: u32) -> i128 {
     let Some(unit) = 10_i128.checked_pow(zeros) else { return 0 };
     let (down, rest) = (i.div_euclid(unit), i.rem_euclid(unit));
-    let up = match (rest * 2).cmp(&unit) {
+    let up = match rest.cmp(&(unit - rest)) {
         std::cmp::Ordering::Less => false,
         std::cmp::Ordering::Greater => true,
         std::cmp::Ordering::Equal => down % 2 != 0,
