@@ -3,7 +3,7 @@
 //! A [`Report`] collects problems in terms of the rendered text and translates their places into the author's
 //! own file. Whoever reads a part of the job reports and goes on, so that all problems appear at once.
 
-use std::{cell::OnceCell, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub struct Problem {
     pub snippet: Option<String>,
     /// What the template made of it, where that differs.
     pub rendered: Option<String>,
+    /// Line of the loop of the template that made the text, if one did.
+    #[serde(default)]
+    pub loop_line: Option<usize>,
 }
 
 impl fmt::Display for Problem {
@@ -58,6 +61,9 @@ impl fmt::Display for Problem {
         }
         if let Some(rendered) = &self.rendered {
             write!(f, "\n   rendered as: {rendered}")?;
+        }
+        if let Some(line) = self.loop_line {
+            write!(f, "\n   note: in the loop of line {line}")?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n   help: {help}")?;
@@ -126,6 +132,7 @@ impl Problem {
             unsupported: false,
             snippet: None,
             rendered: None,
+            loop_line: None,
         }
     }
 
@@ -155,7 +162,7 @@ fn shorten(line: &str, most: usize) -> String {
             c
         }
     };
-    let line = line.trim_end();
+    let line = line.trim_start_matches('\u{feff}').trim_end();
     let mut shown: String = line.chars().take(most).map(clean).collect();
     if line.chars().nth(most).is_some() {
         shown.push('…');
@@ -209,7 +216,8 @@ fn push(list: &mut Vec<Problem>, problem: Problem) {
 pub(crate) struct Report<'a> {
     source: &'a Source<'a>,
     rendered: &'a Rendered,
-    map: OnceCell<places::LineMap>,
+    /// Places of the rendered text whose mappings and lists are not complete.
+    cut_off: Vec<Place>,
     problems: Vec<Problem>,
     unsupported: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -220,15 +228,29 @@ impl<'a> Report<'a> {
         Self {
             source,
             rendered,
-            map: OnceCell::new(),
+            cut_off: Vec::new(),
             problems: Vec::new(),
             unsupported: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
+    /// The text could not be read to its end: what is said from now on of these mappings and lists (that a field is
+    /// missing) means nothing, and is not told.
+    pub(crate) fn cut_off(&mut self, places: Vec<Place>) {
+        self.cut_off = places;
+    }
+
+    /// Where a place of the rendered text is in the author's file.
+    pub(crate) fn origin(&self, at: Place) -> Place {
+        self.rendered.map.origin(self.source.text, &self.rendered.text, at).place
+    }
+
     /// Something is wrong at a place of the rendered text.
     pub(crate) fn problem(&mut self, at: Place, message: impl Into<String>) {
+        if self.cut_off.contains(&at) {
+            return;
+        }
         let problem = self.placed(at, message.into());
         self.push(problem);
     }
@@ -240,6 +262,9 @@ impl<'a> Report<'a> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
+        if self.cut_off.contains(&at) {
+            return;
+        }
         let problem = self.placed(at, message.into()).help(help);
         self.push(problem);
     }
@@ -255,6 +280,9 @@ impl<'a> Report<'a> {
 
     /// Something that is allowed, but hardly meant.
     pub(crate) fn warning(&mut self, at: Place, message: impl Into<String>) {
+        if self.cut_off.contains(&at) {
+            return;
+        }
         let warning = self.placed(at, message.into());
         push(&mut self.warnings, warning);
     }
@@ -283,12 +311,13 @@ impl<'a> Report<'a> {
     }
 
     fn placed(&self, at: Place, message: String) -> Problem {
-        let map = self.map.get_or_init(|| places::LineMap::new(self.source.text, self.rendered));
-        let place = map.place(at);
+        let origin = self.rendered.map.origin(self.source.text, &self.rendered.text, at);
+        let place = origin.place;
         let mut problem = Problem::new(self.source.name, Some(place), message).shown_in(self.source.text);
-        let line = self.rendered.text.split('\n').nth(at.line.saturating_sub(1)).unwrap_or_default();
+        problem.loop_line = origin.loop_line;
+        let line = places::line_of(&self.rendered.text, at.line);
         let own = self.source.text.split('\n').nth(place.line.saturating_sub(1)).unwrap_or_default();
-        if line.trim_end() != own.trim_end() && !line.trim().is_empty() {
+        if line.trim_end() != own.trim_start_matches('\u{feff}').trim_end() && !line.trim().is_empty() {
             problem.rendered = Some(shorten(line, MAX_SNIPPET));
         }
         problem

@@ -1,19 +1,42 @@
 //! The first layer of a job: a Jinja2 template.
 //!
-//! Rendering is bounded (size of the text, steps of the engine, size of the output), reads nothing but the
-//! variables it is given, and never escapes: the output is YAML or a file for a machine, not a web page.
+//! Rendering is bounded (size of the text, steps, memory, size of the output), reads nothing but the variables it is
+//! given, and never escapes: the output is YAML or a file for a machine, not a web page. The engine is our own,
+//! because three things are wanted that no other gives together: every byte of the output knows where it comes from,
+//! what a template makes is counted before it is made, and values print and compare as Python's do.
 
-use std::io;
-
-use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value,
-    value::{Kwargs, ValueKind},
-};
+mod ast;
+mod engine;
+mod evaluate;
+mod expressions;
+mod failure;
+mod filters;
+#[cfg(test)]
+mod jinja2_table;
+mod lexer;
+mod meter;
+mod methods;
+mod operators;
+mod parser;
+mod percent;
+mod show;
+mod tests;
+mod value;
 
 use crate::{
     JobError, Source, Variables,
     error::{Place, Problem},
-    variables::{NOT_YET_PREFIX, job_for_data},
+    places::{Body, LineMap},
+};
+
+use self::{
+    engine::Undefined,
+    failure::{Failure, Kind},
+};
+pub(crate) use self::{
+    engine::{Engine, Segment},
+    failure::Outcome,
+    value::{Dict, Value},
 };
 
 /// The longest job that is read, bytes.
@@ -22,16 +45,9 @@ pub const MAX_SOURCE: usize = 1 << 20;
 /// The longest text that a template may make, bytes.
 pub const MAX_RENDERED: usize = 8 << 20;
 
-/// Steps of the engine. A job of some hundred lines takes some thousand.
-const FUEL: u64 = 200_000;
-
-/// Bytes of stack of the thread that renders; only what is used is ever mapped. A template can nest a value one level
-/// deeper with each step, and the engine prints, compares and frees values by recursion: this is enough for [`FUEL`]
-/// levels, so that no template ends the process.
-const STACK: usize = 512 << 20;
-
-/// Levels of a value that is written as JSON.
-const MAX_DEPTH: usize = 100;
+/// Bytes of stack of the thread that renders; only what is used is ever mapped. The levels of a template, its blocks
+/// and its macros are bounded; this is several times what they need in a build without optimisation.
+const STACK: usize = 256 << 20;
 
 /// The first line that makes undefined variables an error.
 const STRICT_LINE: &str = "#!jinja2";
@@ -45,12 +61,19 @@ pub(crate) enum Pass {
     Full,
 }
 
-/// What a template made.
+/// What a template made, and where each piece of it comes from.
 #[derive(Debug)]
 pub(crate) struct Rendered {
     pub(crate) text: String,
-    /// There was nothing to render: lines and columns are those of the source.
-    pub(crate) literal: bool,
+    pub(crate) map: LineMap,
+}
+
+impl Rendered {
+    /// A text that is no template.
+    #[cfg(test)]
+    pub(crate) fn literal(text: &str) -> Self {
+        Self { text: text.to_owned(), map: LineMap::literal(&Body::new(text, 0)) }
+    }
 }
 
 pub(crate) fn render(source: &Source<'_>, variables: &Variables, pass: Pass) -> Result<Rendered, JobError> {
@@ -58,27 +81,25 @@ pub(crate) fn render(source: &Source<'_>, variables: &Variables, pass: Pass) -> 
         let text = format!("the job has {} bytes: the most is {MAX_SOURCE}", source.text.len());
         return Err(JobError::without_place(source.name, text));
     }
-    let text = source.text.strip_prefix('\u{feff}').unwrap_or(source.text);
-    let (strict, body) = split_strict_line(text);
-    // An empty line stands for the one that was removed, so that line numbers stay.
-    let body = if strict { format!("\n{body}") } else { body.to_owned() };
-    if !["{{", "{%", "{#"].iter().any(|tag| body.contains(tag)) {
-        let text = body.strip_suffix('\n').unwrap_or(&body).to_owned();
-        return Ok(Rendered { text, literal: true });
+    let mark = if source.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let (strict, start) = strict_line(&source.text[mark..]);
+    let mut body = Body::new(source.text, mark + start);
+    // As in Jinja2 one newline at the very end is not part of the template.
+    if body.text.ends_with('\n') {
+        body.text.pop();
     }
+    if !is_template(&body.text) {
+        return Ok(Rendered { map: LineMap::literal(&body), text: body.text });
+    }
+    let undefined = match (pass, strict) {
+        (Pass::Lenient, _) => Undefined::Lenient,
+        (Pass::Full, false) => Undefined::Chain,
+        (Pass::Full, true) => Undefined::Strict,
+    };
     on_large_stack(source.name, || {
-        let mut env = environment(strict && pass == Pass::Full, false);
-        if pass == Pass::Lenient {
-            env.set_unknown_method_callback(|state, value, method, args| {
-                if value.is_undefined() {
-                    return Ok(Value::UNDEFINED);
-                }
-                minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
-            });
-        }
-        let text = run(&env, &body, variables.context(None))
-            .map_err(|error| JobError::one(explain(source.name, source.text, &body, &error)))?;
-        Ok(Rendered { text, literal: false })
+        let (text, segments) = run(&body.text, variables, None, undefined)
+            .map_err(|failure| JobError::one(explain(source.name, source.text, &body, *failure)))?;
+        Ok(Rendered { text, map: LineMap::new(&body, segments) })
     })
 }
 
@@ -90,20 +111,49 @@ pub(crate) fn render(source: &Source<'_>, variables: &Variables, pass: Pass) -> 
 /// # Errors
 /// The text is strict and cannot be rendered, or uses what is not supported yet: that is never served half made.
 pub fn render_data(name: &str, data: &str, variables: &Variables, cmdline: &str) -> Result<String, JobError> {
-    let (strict, body) = split_strict_line(data);
-    on_large_stack(name, || {
-        let env = environment(strict, true);
-        match run(&env, body, variables.context(Some(job_for_data(cmdline)))) {
-            Ok(text) => Ok(text),
-            Err(error) => {
-                let problem = explain(name, body, body, &error);
-                if strict || problem.unsupported { Err(JobError::one(problem)) } else { Ok(data.to_owned()) }
-            }
+    let (strict, start) = strict_line(data);
+    let body = Body::new(data, start);
+    if !is_template(&body.text) {
+        return Ok(body.text);
+    }
+    if data.len() > MAX_SOURCE {
+        let text = format!("the template has {} bytes: the most is {MAX_SOURCE}", data.len());
+        return if strict { Err(JobError::without_place(name, text)) } else { Ok(data.to_owned()) };
+    }
+    let undefined = if strict { Undefined::Strict } else { Undefined::Chain };
+    on_large_stack(name, || match run(&body.text, variables, Some(cmdline), undefined) {
+        Ok((text, _)) => Ok(text),
+        Err(failure) if strict || failure.kind == Kind::NotYet => {
+            Err(JobError::one(explain(name, data, &body, *failure)))
         }
+        Err(_) => Ok(data.to_owned()),
     })
 }
 
-/// Runs the engine where it cannot run out of stack. A panic of the engine ends only its own thread.
+/// Whether there is anything to render.
+fn is_template(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|tag| text.contains(tag))
+}
+
+/// Whether the first line asks for strictness, and the offset of the text behind it.
+fn strict_line(text: &str) -> (bool, usize) {
+    let first = text.split_inclusive('\n').next().unwrap_or_default();
+    if first.trim_end() == STRICT_LINE { (true, first.len()) } else { (false, 0) }
+}
+
+fn run(
+    text: &str,
+    variables: &Variables,
+    cmdline: Option<&str>,
+    undefined: Undefined,
+) -> Result<(String, Vec<Segment>), Box<Failure>> {
+    let program = parser::parse(text)?;
+    let mut engine = Engine::new(text, &program, undefined);
+    variables.define_in(&mut engine, cmdline)?;
+    engine.run()
+}
+
+/// Renders where no template can run out of stack. A panic of the engine ends only its own thread.
 fn on_large_stack<T: Send>(
     file: &str,
     work: impl FnOnce() -> Result<T, JobError> + Send,
@@ -125,124 +175,28 @@ fn on_large_stack<T: Send>(
     })
 }
 
-/// Whether the first line asks for strictness, and the text without it.
-fn split_strict_line(text: &str) -> (bool, &str) {
-    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-    if first.trim_end() == STRICT_LINE { (true, rest) } else { (false, text) }
-}
-
-fn environment<'a>(strict: bool, keep_last_newline: bool) -> Environment<'a> {
-    let mut env = Environment::new();
-    minijinja_contrib::add_to_environment(&mut env);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    env.set_auto_escape_callback(|_| AutoEscape::None);
-    env.add_filter("tojson", |value: &Value, indent: Option<Value>, named: Kwargs| {
-        minijinja::filters::tojson(&with_sorted_keys(value, MAX_DEPTH)?, indent, named)
-    });
-    env.set_undefined_behavior(if strict { UndefinedBehavior::Strict } else { UndefinedBehavior::Chainable });
-    env.set_fuel(Some(FUEL));
-    env.set_recursion_limit(100);
-    if keep_last_newline
-        && let Ok(syntax) = minijinja::syntax::SyntaxConfig::builder().keep_trailing_newline(true).build()
-    {
-        env.set_syntax(syntax);
-    }
-    env
-}
-
-/// Jinja2 writes JSON with its keys in order. `depth`: how many levels there may still be.
-fn with_sorted_keys(value: &Value, depth: usize) -> Result<Value, Error> {
-    let kind = value.kind();
-    if !matches!(kind, ValueKind::Map | ValueKind::Seq | ValueKind::Iterable) {
-        return Ok(value.clone());
-    }
-    let Some(depth) = depth.checked_sub(1) else {
-        return Err(Error::new(ErrorKind::InvalidOperation, "a value for JSON is nested too deeply"));
-    };
-    let items = value.try_iter()?;
-    if kind != ValueKind::Map {
-        let items: Result<Vec<Value>, Error> = items.map(|item| with_sorted_keys(&item, depth)).collect();
-        return items.map(Value::from);
-    }
-    let mut keys: Vec<Value> = items.collect();
-    keys.sort_by_key(ToString::to_string);
-    let mut entries = Vec::with_capacity(keys.len());
-    for key in keys {
-        let inner = with_sorted_keys(&value.get_item(&key)?, depth)?;
-        entries.push((key, inner));
-    }
-    Ok(Value::from_pairs(entries))
-}
-
-fn run(env: &Environment<'_>, body: &str, context: Value) -> Result<String, Error> {
-    let template = env.template_from_str(body)?;
-    let mut output = Bounded(Vec::new());
-    template.render_captured_to(context, &mut output)?;
-    String::from_utf8(output.0)
-        .map_err(|_| Error::new(ErrorKind::WriteFailure, "the template made text that is not UTF-8"))
-}
-
-/// Takes output up to [`MAX_RENDERED`].
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if self.0.len() + piece.len() > MAX_RENDERED {
-            return Err(io::Error::other("the template makes more than 8 MiB"));
-        }
-        self.0.extend_from_slice(piece);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// An error of the engine in our words, with its place.
-fn explain(file: &str, source: &str, body: &str, error: &Error) -> Problem {
-    let mut cause = error;
-    // An error inside of a filter or a macro wraps the one that tells more.
-    while let Some(inner) = std::error::Error::source(cause).and_then(|e| e.downcast_ref::<Error>()) {
-        cause = inner;
-    }
-    let place = [error, cause].into_iter().find_map(|e| {
-        let line = e.line()?;
-        let column = e.range().and_then(|r| column_of(body, r.start)).unwrap_or(1);
-        Some(Place { line, column })
-    });
-    let detail = cause.detail().unwrap_or_default();
-    if let Some(name) = detail.strip_prefix(NOT_YET_PREFIX) {
-        let mut problem = Problem::new(file, place, format!("`{name}` is not supported yet"))
+/// A failure of the engine for the person who wrote the template.
+fn explain(file: &str, source: &str, body: &Body, failure: Failure) -> Problem {
+    let place: Option<Place> = failure.at.map(|at| body.place(source, at));
+    if failure.kind == Kind::NotYet {
+        let mut problem = Problem::new(file, place, format!("`{}` is not supported yet", failure.message))
             .shown_in(source)
             .help("this gateway cannot fill it; the job is refused rather than given an empty text");
         problem.unsupported = true;
         return problem;
     }
-    let (message, help) = match cause.kind() {
-        ErrorKind::OutOfFuel => (
-            "the template takes too many steps".to_owned(),
-            "a loop runs over too much; a job's template should take some thousand steps",
+    let (message, help) = match failure.kind {
+        Kind::Undefined => (
+            failure.message,
+            "give it a value, or use `| default(...)`; a first line `#!jinja2` makes every such variable an error",
         ),
-        ErrorKind::UndefinedError => (
-            format!("a variable is not defined{}", after(detail)),
-            "remove the first line `#!jinja2` to make such variables empty, or use `| default(...)`",
-        ),
-        ErrorKind::SyntaxError => (
-            format!("the template is wrong{}", after(detail)),
+        Kind::Syntax => (
+            format!("the template is wrong: {}", failure.message),
             "the file is a Jinja2 template first: write {% raw %} ... {% endraw %} around literal `{{`, `{%` and `{#`",
         ),
-        kind => (format!("the template fails: {kind}{}", after(detail)), "see the line shown"),
+        Kind::Limit => (failure.message, "a job's template should be small"),
+        _ => (format!("the template fails: {}", failure.message), "see the line shown"),
     };
+    let help = failure.help.unwrap_or_else(|| help.to_owned());
     Problem::new(file, place, message).shown_in(source).help(help)
-}
-
-fn after(detail: &str) -> String {
-    if detail.is_empty() { String::new() } else { format!(": {detail}") }
-}
-
-/// Column of a byte offset in its line, in characters from 1.
-fn column_of(text: &str, offset: usize) -> Option<usize> {
-    let before = text.get(..offset)?;
-    Some(before.rsplit('\n').next()?.chars().count() + 1)
 }

@@ -3,32 +3,20 @@
 //! Names that the language has but this gateway cannot fill stand for an error, so that a job never gets an empty
 //! text where it expects an address or a key.
 
-use std::sync::Arc;
-
 use farmgate_protocol::dut::Dut;
-use minijinja::{
-    Error, ErrorKind, State, Value,
-    value::{Enumerator, Object, ObjectRepr},
-};
 use serde_json::{Map, json};
+
+use crate::template::{Dict, Engine, Outcome, Value};
 
 /// The variables of a template.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Variables(pub Map<String, serde_json::Value>);
 
-/// Names that exist in the language, but have no value here unless the caller sets one.
-const NOT_YET: [&str; 7] = [
-    "minio_url",
-    "job_bucket",
-    "job_bucket_access_key",
-    "job_bucket_secret_key",
-    "job",
-    "imagestore",
-    "registry",
-];
+/// Texts that exist in the language, but have no value here unless the caller sets one.
+const NOT_YET: [&str; 4] = ["minio_url", "job_bucket", "job_bucket_access_key", "job_bucket_secret_key"];
 
-/// How the message begins that tells apart what is not supported.
-pub(crate) const NOT_YET_PREFIX: &str = "not supported yet: ";
+/// Names under which the language has others, of which this gateway knows only those that the caller sets.
+const SPACES: [&str; 3] = ["job", "imagestore", "registry"];
 
 impl Variables {
     /// Those that describe one machine: `machine_id`, `machine` and `dut`, `machine_tags` (its tags for matching:
@@ -72,96 +60,70 @@ impl Variables {
         self
     }
 
-    /// For the template engine, with what is not supported yet standing for an error.
-    pub(crate) fn context(&self, job: Option<Value>) -> Value {
-        let mut all: Vec<(String, Value)> =
-            self.0.iter().map(|(name, value)| (name.clone(), to_value(value))).collect();
+    /// Gives them to a template, with what is not supported yet standing for an error. `cmdline`: the kernel command
+    /// line, which only the `data` of an artifact sees.
+    pub(crate) fn define_in(&self, engine: &mut Engine<'_>, cmdline: Option<&str>) -> Outcome<()> {
+        for (name, json) in &self.0 {
+            if !SPACES.contains(&name.as_str()) {
+                let value = engine.store().json(json)?;
+                engine.define(name, value);
+            }
+        }
         // A submission always has an environment, though often an empty one: templates loop over it.
         if !self.0.contains_key("environ") {
-            all.push(("environ".to_owned(), Value::from_pairs(Vec::<(String, Value)>::new())));
+            let value = engine.store().dict(Dict::default())?;
+            engine.define("environ", value);
         }
         for name in NOT_YET {
             if !self.0.contains_key(name) {
-                all.push((name.to_owned(), not_yet_value(name)));
+                let value = space(engine, name, &Map::new())?;
+                engine.define(name, value);
             }
         }
-        if let Some(job) = job {
-            all.push(("job".to_owned(), job));
+        for name in SPACES {
+            let mut known = match self.0.get(name) {
+                Some(serde_json::Value::Object(known)) => known.clone(),
+                _ => Map::new(),
+            };
+            if let (Some(cmdline), "job") = (cmdline, name) {
+                add(&mut known, &["deployment", "kernel", "cmdline"], cmdline);
+            }
+            let value = space(engine, name, &known)?;
+            engine.define(name, value);
         }
-        Value::from_pairs(all)
+        Ok(())
     }
 }
 
-/// As Jinja2 would see what Python read from JSON.
-fn to_value(json: &serde_json::Value) -> Value {
-    match json {
-        serde_json::Value::Null => Value::from(()),
-        serde_json::Value::Bool(value) => Value::from(*value),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(value), _) => Value::from(value),
-            (None, Some(value)) => Value::from(value),
-            (None, None) => number.as_f64().map_or(Value::UNDEFINED, Value::from),
-        },
-        serde_json::Value::String(text) => Value::from(text.as_str()),
-        serde_json::Value::Array(items) => Value::from(items.iter().map(to_value).collect::<Vec<_>>()),
-        serde_json::Value::Object(map) => {
-            Value::from_pairs(map.iter().map(|(key, value)| (key.as_str(), to_value(value))))
+/// A name below which everything that is not known is an error.
+fn space(engine: &mut Engine<'_>, path: &str, known: &Map<String, serde_json::Value>) -> Outcome<Value> {
+    let dict = engine.store().new_dict(Dict::default())?;
+    for (name, json) in known {
+        let value = match json {
+            serde_json::Value::Object(inner) => space(engine, &format!("{path}.{name}"), inner)?,
+            other => engine.store().json(other)?,
+        };
+        let name = engine.store().text(name.as_str())?;
+        engine.store().insert(dict, name, value)?;
+    }
+    Ok(Value::Space(path.into(), dict))
+}
+
+/// Sets a text below some names, which become mappings where they are none.
+fn add(known: &mut Map<String, serde_json::Value>, path: &[&str], text: &str) {
+    match path {
+        [] => {}
+        [last] => {
+            known.insert((*last).to_owned(), text.into());
         }
-    }
-}
-
-/// Namespaces may be named and looked into; texts are an error at once.
-fn not_yet_value(name: &str) -> Value {
-    match name {
-        "job" | "imagestore" | "registry" => {
-            Value::from_object(NotYet { name: name.to_owned(), known: Vec::new() })
+        [first, rest @ ..] => {
+            let entry = known.entry(*first).or_insert_with(|| Map::new().into());
+            if !entry.is_object() {
+                *entry = Map::new().into();
+            }
+            if let Some(inner) = entry.as_object_mut() {
+                add(inner, rest, text);
+            }
         }
-        _ => Value::from(not_yet(name)),
-    }
-}
-
-fn not_yet(name: &str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, format!("{NOT_YET_PREFIX}{name}"))
-}
-
-/// `job` as the `data` of an artifact sees it: the kernel command line, and errors for the rest.
-pub(crate) fn job_for_data(cmdline: &str) -> Value {
-    let kernel = Value::from_pairs([("cmdline", Value::from(cmdline))]);
-    let deployment = Value::from_pairs([("kernel", kernel)]);
-    Value::from_object(NotYet { name: "job".into(), known: vec![("deployment".into(), deployment)] })
-}
-
-/// A namespace of the language of which this gateway knows little.
-#[derive(Debug)]
-struct NotYet {
-    name: String,
-    known: Vec<(String, Value)>,
-}
-
-impl Object for NotYet {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Map
-    }
-
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        let known = self.known.iter().find(|(name, _)| key.as_str() == Some(name)).map(|(_, v)| v.clone());
-        Some(known.unwrap_or_else(|| Value::from(not_yet(&format!("{}.{key}", self.name)))))
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::NonEnumerable
-    }
-
-    fn call(self: &Arc<Self>, _: &mut State<'_, '_>, _: &[Value]) -> Result<Value, Error> {
-        Err(not_yet(&format!("{}()", self.name)))
-    }
-
-    fn call_method(
-        self: &Arc<Self>,
-        _: &mut State<'_, '_>,
-        method: &str,
-        _: &[Value],
-    ) -> Result<Value, Error> {
-        Err(not_yet(&format!("{}.{method}()", self.name)))
     }
 }

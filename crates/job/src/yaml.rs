@@ -71,25 +71,44 @@ impl Node {
     }
 }
 
-/// The tree of the text's one document. On a fault one problem is reported, and there is no tree.
+/// The tree of the text's one document; everything that is wrong with it is reported.
+///
+/// What can be understood in spite of a fault goes on: a key that is given twice keeps its first value. An error of
+/// the syntax ends the reading, and the tree is what stood before it; what is missing in its open mappings and lists
+/// is then nobody's fault, which the report is told.
 pub(crate) fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
-    match reader.document() {
-        Ok(node) => Some(node),
-        Err(Fault { at, message, help }) => {
-            let at = if message.contains(" tab") { tab_after(text, at) } else { at };
-            match help {
-                Some(help) => report.problem_with_help(at, message, help),
-                None => report.problem(at, message),
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        faults: Vec::new(),
+        open: Vec::new(),
+    };
+    let tree = reader.document();
+    for Fault { at, message, help, first } in reader.faults {
+        let at = if message.contains(" tab") { tab_after(text, at) } else { at };
+        match (help, first) {
+            (_, Some(first)) => {
+                let line = report.origin(first).line;
+                report.problem_with_help(
+                    at,
+                    format!("{message}: first on line {line}"),
+                    "remove one of them",
+                );
             }
-            None
+            (Some(help), None) => report.problem_with_help(at, message, help),
+            (None, None) => report.problem(at, message),
         }
     }
+    if !reader.open.is_empty() {
+        report.cut_off(reader.open);
+    }
+    tree
 }
 
 /// The scanner names the value before the tab; a person looks for the tab.
 fn tab_after(text: &str, at: Place) -> Place {
-    let lines = text.split('\n').enumerate().skip(at.line - 1);
+    let lines = text.split('\n').enumerate().skip(at.line.saturating_sub(1));
     let indented = |line: &str| line.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t');
     let found = lines.take(2).find_map(|(n, line)| Some(Place { line: n + 1, column: indented(line)? + 1 }));
     found.unwrap_or(at)
@@ -99,16 +118,24 @@ struct Fault {
     at: Place,
     message: String,
     help: Option<&'static str>,
+    /// Of a key that is given twice: where it stands first.
+    first: Option<Place>,
 }
 
 fn fault(at: Place, message: impl Into<String>) -> Fault {
-    Fault { at, message: message.into(), help: None }
+    Fault { at, message: message.into(), help: None, first: None }
 }
+
+/// The text cannot be read any further.
+struct Stop;
 
 struct Reader<'a> {
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    faults: Vec<Fault>,
+    /// Places of the mappings and lists that were not complete when the reading stopped.
+    open: Vec<Place>,
 }
 
 fn place(marker: Marker) -> Place {
@@ -116,18 +143,17 @@ fn place(marker: Marker) -> Place {
 }
 
 impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Span), Fault> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Stop> {
         loop {
             match self.parser.next_event() {
                 Some(Ok((Event::Comment(..), _))) => {}
                 Some(Ok(event)) => return Ok(event),
                 Some(Err(error)) => {
-                    return Err(Fault {
-                        at: place(*error.marker()),
-                        message: format!("this is not YAML: {}", error.info()),
+                    return self.stop(Fault {
                         help: Some(
                             "check indentation (blanks, no tabs), quotes and brackets here and just above",
                         ),
+                        ..fault(place(*error.marker()), format!("this is not YAML: {}", error.info()))
                     });
                 }
                 None => return Ok((Event::StreamEnd, Span::empty(Marker::default()))),
@@ -135,53 +161,69 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Node, Fault> {
+    fn stop<T>(&mut self, fault: Fault) -> Result<T, Stop> {
+        self.faults.push(fault);
+        Err(Stop)
+    }
+
+    /// The document, or what of it can be read.
+    fn document(&mut self) -> Option<Node> {
         let mut tree = None;
-        loop {
-            let (event, span) = self.next()?;
+        while let Ok((event, span)) = self.next() {
             match event {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if tree.is_some() => {
-                    return Err(fault(
-                        place(span.start),
-                        "a second document begins here: a job is one document",
-                    ));
+                    let at = place(span.start);
+                    self.faults.push(fault(at, "a second document begins here: a job is one document"));
+                    break;
                 }
                 Event::DocumentStart(..) => {
-                    let first = self.next()?;
-                    tree = Some(self.node(first, 0)?);
+                    let Ok(first) = self.next() else { break };
+                    tree = self.node(first, 0);
+                    if !self.open.is_empty() || tree.is_none() {
+                        break;
+                    }
                 }
                 Event::StreamEnd => {
-                    return tree.ok_or_else(|| Fault {
-                        at: Place { line: 1, column: 1 },
-                        message: "the job is empty".into(),
-                        help: Some("a job begins with `version: 1`"),
-                    });
+                    if tree.is_none() {
+                        let at = Place { line: 1, column: 1 };
+                        let help = Some("a job begins with `version: 1`");
+                        self.faults.push(Fault { help, ..fault(at, "the job is empty") });
+                    }
+                    break;
                 }
-                _ => return Err(fault(place(span.start), "this is not YAML")),
+                _ => {
+                    self.faults.push(fault(place(span.start), "this is not YAML"));
+                    break;
+                }
             }
         }
+        tree
     }
 
-    fn node(&mut self, (event, span): (Event<'a>, Span), depth: usize) -> Result<Node, Fault> {
+    /// A node with all that is below it. `None`: nothing of it could be read; a list or mapping that is not complete
+    /// is in [`Self::open`].
+    fn node(&mut self, (event, span): (Event<'a>, Span), depth: usize) -> Option<Node> {
         let at = place(span.start);
         if depth > MAX_DEPTH {
-            return Err(fault(at, format!("nested deeper than {MAX_DEPTH} levels")));
+            return self.stop(fault(at, format!("nested deeper than {MAX_DEPTH} levels"))).ok();
         }
         let (kind, anchor) = match event {
-            Event::Scalar(text, style, anchor, tag) => (scalar(at, &text, style, tag.as_deref())?, anchor),
+            Event::Scalar(text, style, anchor, tag) => {
+                (self.scalar(at, &text, style, tag.as_deref()), anchor)
+            }
             Event::SequenceStart(_, anchor, tag) => {
-                expect_tag(at, tag.as_deref(), "seq")?;
-                (Kind::List(self.list(depth)?), anchor)
+                self.expect_tag(at, tag.as_deref(), "seq");
+                (Kind::List(self.list(at, depth)), anchor)
             }
             Event::MappingStart(_, anchor, tag) => {
-                expect_tag(at, tag.as_deref(), "map")?;
-                (Kind::Map(self.map(depth)?), anchor)
+                self.expect_tag(at, tag.as_deref(), "map");
+                (Kind::Map(self.map(at, depth)), anchor)
             }
             Event::Alias(id) => return self.alias(id, at),
-            _ => return Err(fault(at, "a value is missing here")),
+            _ => return self.stop(fault(at, "a value is missing here")).ok(),
         };
-        self.count(1, at)?;
+        self.count(1, at).ok()?;
         let below = match &kind {
             Kind::Scalar { .. } => 0,
             Kind::List(items) => items.iter().map(|n| n.size).sum(),
@@ -191,105 +233,135 @@ impl<'a> Reader<'a> {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
-        Ok(node)
+        Some(node)
     }
 
-    fn count(&mut self, nodes: usize, at: Place) -> Result<(), Fault> {
+    fn count(&mut self, nodes: usize, at: Place) -> Result<(), Stop> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            return Err(fault(at, format!("the job has more than {MAX_NODES} values")));
+            return self.stop(fault(at, format!("the job has more than {MAX_NODES} values")));
         }
         Ok(())
     }
 
     /// A copy of what was anchored; its own places stay, because that is what a person must change.
-    fn alias(&mut self, id: usize, at: Place) -> Result<Node, Fault> {
-        let Some(node) = self.anchors.get(&id) else {
-            return Err(fault(at, "this alias stands inside of what it names"));
+    fn alias(&mut self, id: usize, at: Place) -> Option<Node> {
+        let Some(size) = self.anchors.get(&id).map(|node| node.size) else {
+            return self.stop(fault(at, "this alias stands inside of what it names")).ok();
         };
-        let size = node.size;
-        self.count(size, at)?;
-        self.anchors.get(&id).cloned().ok_or_else(|| fault(at, "this alias names nothing"))
+        self.count(size, at).ok()?;
+        self.anchors.get(&id).cloned()
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Node>, Fault> {
+    /// The items of a list, as far as they can be read.
+    fn list(&mut self, at: Place, depth: usize) -> Vec<Node> {
         let mut items = Vec::new();
-        loop {
-            let next = self.next()?;
+        while let Ok(next) = self.next() {
             if matches!(next.0, Event::SequenceEnd) {
-                return Ok(items);
+                return items;
             }
-            items.push(self.node(next, depth + 1)?);
-        }
-    }
-
-    fn map(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, Fault> {
-        let mut entries: Vec<(Key, Node)> = Vec::new();
-        let mut merges = Vec::new();
-        loop {
-            let next = self.next()?;
-            if matches!(next.0, Event::MappingEnd) {
+            let Some(node) = self.node(next, depth + 1) else { break };
+            items.push(node);
+            if !self.open.is_empty() {
                 break;
             }
-            let node = self.node(next, depth + 1)?;
-            let Kind::Scalar { text, plain } = node.kind else {
-                return Err(fault(node.at, "a key must be a text"));
+        }
+        self.open.push(at);
+        items
+    }
+
+    /// The entries of a mapping, as far as they can be read.
+    fn map(&mut self, at: Place, depth: usize) -> Vec<(Key, Node)> {
+        let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut merges = Vec::new();
+        while let Ok(next) = self.next() {
+            if matches!(next.0, Event::MappingEnd) {
+                for merge in merges {
+                    self.merge_into(&mut entries, merge);
+                }
+                return entries;
+            }
+            let Some(node) = self.node(next, depth + 1) else { break };
+            let key = match node.kind {
+                Kind::Scalar { text, plain } => Some(Key { at: node.at, text, plain }),
+                _ => {
+                    self.faults.push(fault(node.at, "a key must be a text"));
+                    None
+                }
             };
-            let key = Key { at: node.at, text, plain };
-            let next = self.next()?;
-            let value = self.node(next, depth + 1)?;
-            if key.plain && key.text == "<<" {
-                merges.push(value);
-            } else if let Some((first, _)) = entries.iter().find(|(k, _)| k.text == key.text) {
-                let text = format!("`{}` is given twice: first on line {}", key.text, first.at.line);
-                return Err(Fault { at: key.at, message: text, help: Some("remove one of them") });
-            } else {
-                entries.push((key, value));
+            if !self.open.is_empty() {
+                break;
+            }
+            let Ok(next) = self.next() else { break };
+            let Some(value) = self.node(next, depth + 1) else { break };
+            let complete = self.open.is_empty();
+            match key {
+                Some(key) if key.plain && key.text == "<<" => merges.push(value),
+                Some(key) => self.add(&mut entries, key, value),
+                None => {}
+            }
+            if !complete {
+                break;
             }
         }
-        for merge in merges {
-            merge_into(&mut entries, merge)?;
-        }
-        Ok(entries)
+        self.open.push(at);
+        entries
     }
-}
 
-/// `<<: *base` and `<<: [*one, *two]`: what is written itself wins, then the earlier one.
-fn merge_into(entries: &mut Vec<(Key, Node)>, merge: Node) -> Result<(), Fault> {
-    match merge.kind {
-        Kind::Map(inherited) => {
-            for (key, value) in inherited {
-                if !entries.iter().any(|(k, _)| k.text == key.text) {
-                    entries.push((key, value));
+    fn add(&mut self, entries: &mut Vec<(Key, Node)>, key: Key, value: Node) {
+        match entries.iter().find(|(known, _)| known.text == key.text) {
+            Some((first, _)) => {
+                let message = format!("`{}` is given twice", key.text);
+                self.faults.push(Fault { first: Some(first.at), ..fault(key.at, message) });
+            }
+            None => entries.push((key, value)),
+        }
+    }
+
+    /// `<<: *base` and `<<: [*one, *two]`: what is written itself wins, then the earlier one.
+    fn merge_into(&mut self, entries: &mut Vec<(Key, Node)>, merge: Node) {
+        match merge.kind {
+            Kind::Map(inherited) => {
+                for (key, value) in inherited {
+                    if !entries.iter().any(|(known, _)| known.text == key.text) {
+                        entries.push((key, value));
+                    }
                 }
             }
-            Ok(())
+            Kind::List(several) => {
+                for one in several {
+                    match one.kind {
+                        Kind::Map(_) => self.merge_into(entries, one),
+                        _ => self.faults.push(fault(one.at, "`<<` takes mappings")),
+                    }
+                }
+            }
+            Kind::Scalar { .. } => {
+                self.faults.push(fault(merge.at, "`<<` takes a mapping or a list of mappings"));
+            }
         }
-        Kind::List(several) => several.into_iter().try_for_each(|one| match one.kind {
-            Kind::Map(_) => merge_into(entries, one),
-            _ => Err(fault(one.at, "`<<` takes mappings")),
-        }),
-        Kind::Scalar { .. } => Err(fault(merge.at, "`<<` takes a mapping or a list of mappings")),
+    }
+
+    fn scalar(&mut self, at: Place, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
+        let mut plain = style == ScalarStyle::Plain;
+        match tag.map(core_tag) {
+            None | Some(Some("bool" | "int" | "float" | "null" | "timestamp")) => {}
+            Some(Some("str")) => plain = false,
+            Some(_) => self.faults.push(fault(at, UNKNOWN_TAG)),
+        }
+        Kind::Scalar { text: text.to_owned(), plain }
+    }
+
+    fn expect_tag(&mut self, at: Place, tag: Option<&Tag>, expected: &str) {
+        match tag.map(core_tag) {
+            None => {}
+            Some(Some(found)) if found == expected => {}
+            Some(_) => self.faults.push(fault(at, UNKNOWN_TAG)),
+        }
     }
 }
 
-fn scalar(at: Place, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Kind, Fault> {
-    let mut plain = style == ScalarStyle::Plain;
-    match tag.map(core_tag) {
-        None | Some(Some("bool" | "int" | "float" | "null" | "timestamp")) => {}
-        Some(Some("str")) => plain = false,
-        Some(_) => return Err(fault(at, "this YAML tag is not known here; remove it")),
-    }
-    Ok(Kind::Scalar { text: text.to_owned(), plain })
-}
-
-fn expect_tag(at: Place, tag: Option<&Tag>, expected: &str) -> Result<(), Fault> {
-    match tag.map(core_tag) {
-        None => Ok(()),
-        Some(Some(found)) if found == expected => Ok(()),
-        Some(_) => Err(fault(at, "this YAML tag is not known here; remove it")),
-    }
-}
+const UNKNOWN_TAG: &str = "this YAML tag is not known here; remove it";
 
 /// The name of a tag of YAML's own schema; the bare `!` means a text.
 fn core_tag(tag: &Tag) -> Option<&str> {
@@ -307,7 +379,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Node, JobError> {
         let source = Source { name: "job.yml", text };
-        let rendered = Rendered { text: text.to_owned(), literal: true };
+        let rendered = Rendered::literal(text);
         let mut report = Report::new(&source, &rendered);
         let node = parse(text, &mut report);
         report.finish(node).accept("job.yml").map(|(node, _)| node)

@@ -269,7 +269,7 @@ const REFUSED: [(&str, &str, usize, usize); 30] = [
     ("deployment: {start: {initramfs: [http://h/k]}}", "must be a mapping", 2, 34),
     ("deployment: {start: {initramfs: {url: }}}", "has no source", 2, 33),
     ("deployment: {first: {}}", "has no field `first`", 2, 14),
-    ("a: 1\na: 2", "given twice", 3, 1),
+    ("proxy: {}\nproxy: {}", "given twice", 3, 1),
     ("\tx: 1", "not YAML", 2, 1),
     ("{{ x", "the template is wrong", 2, 1),
     (

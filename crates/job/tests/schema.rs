@@ -342,16 +342,13 @@ fn every_field_has_a_text_to_hover_over() {
 
 /// Rendered, as the reader sees it.
 fn rendered(text: &str) -> Value {
-    let mut engine = minijinja::Environment::new();
-    minijinja_contrib::add_to_environment(&mut engine);
-    engine.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    engine.set_undefined_behavior(minijinja::UndefinedBehavior::Chainable);
-    let variables = minijinja::Value::from_pairs([
-        ("environ", minijinja::Value::from_pairs([("NAME", "value")])),
-        ("machine_tags", minijinja::Value::from(vec!["a:b"])),
-        ("local_tty_device", minijinja::Value::from("ttyS0")),
-    ]);
-    let text = engine.render_str(text, variables).unwrap_or_else(|e| panic!("{text}\n{e}"));
+    let variables = Variables::default()
+        .set("environ", serde_json::json!({"NAME": "value"}))
+        .set("machine_tags", serde_json::json!(["a:b"]))
+        .set("local_tty_device", "ttyS0")
+        .set("job", serde_json::json!({"bucket": {"url": "http://h"}}));
+    let text =
+        farmgate_job::render_data("a job", text, &variables, "").unwrap_or_else(|e| panic!("{text}\n{e}"));
     serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{text}\n{e}"))
 }
 
