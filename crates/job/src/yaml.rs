@@ -79,6 +79,7 @@ impl Node {
 pub(crate) fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
+        open_ended: (!text.ends_with('\n')).then(|| text.chars().count()),
         anchors: HashMap::new(),
         nodes: 0,
         faults: Vec::new(),
@@ -131,6 +132,8 @@ struct Stop;
 
 struct Reader<'a> {
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
+    /// Characters of the text, if its last line has no end.
+    open_ended: Option<usize>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
     faults: Vec<Fault>,
@@ -210,7 +213,13 @@ impl<'a> Reader<'a> {
         }
         let (kind, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                (self.scalar(at, &text, style, tag.as_deref()), anchor)
+                let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                // A template takes the last line's end away, and a block ends with no line end that is not there.
+                let text = match self.open_ended {
+                    Some(end) if is_block && span.end.index() >= end => text.strip_suffix('\n').unwrap_or(&text),
+                    _ => &text,
+                };
+                (self.scalar(at, text, style, tag.as_deref()), anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.expect_tag(at, tag.as_deref(), "seq");
