@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -187,14 +188,13 @@ impl Campaign {
     }
 
     fn submit_to_the_free(&mut self) {
+        let mut given: Vec<(SimJob, usize)> = Vec::new();
         for dut in 1..=self.farm.duts() {
             if self.running.contains_key(&dut) {
                 continue;
             }
-            let Some(number) = self.plan.pop() else { return };
-            let kind = &self.kinds[number];
-            self.farm.set_faults(dut, &kind.faults);
-            let left = self.plan.len();
+            let Some(number) = self.plan.pop() else { break };
+            let (kind, left) = (&self.kinds[number], self.plan.len());
             let job = SimJob {
                 dut,
                 play: kind.play.to_owned(),
@@ -205,9 +205,20 @@ impl Campaign {
                 served: if kind.served == "ok" { "ok".to_owned() } else { format!("{}/{left}", kind.served) },
                 timeouts: kind.timeouts.iter().map(|line| (*line).to_owned()).collect(),
             };
-            let run = self.farm.submit(&job);
-            self.running.insert(dut, (run, number));
+            given.push((job, number));
         }
+        let (farm, kinds) = (&self.farm, &self.kinds);
+        let started: Vec<(u32, (u64, usize))> = thread::scope(|scope| {
+            let threads = given.iter().map(|(job, number)| {
+                scope.spawn(move || {
+                    farm.set_faults(job.dut, &kinds[*number].faults);
+                    (job.dut, (farm.submit(job), *number))
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        self.running.extend(started);
     }
 
     fn take_the_finished(&mut self) {
@@ -271,7 +282,7 @@ impl Campaign {
                 self.restarts += 1;
                 restart_at = Instant::now() + Duration::from_millis(self.dice.between(5000, 15_000));
             }
-            std::thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
             self.take_the_finished();
         }
     }

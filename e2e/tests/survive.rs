@@ -396,3 +396,58 @@ fn fifty_kills_at_random_moments_change_no_verdict_no_console_and_no_outlet() {
     assert!(wrong.is_empty(), "seed {seed}: {} faults:\n{}", wrong.len(), wrong.join("\n"));
     assert!(returns > 0, "no client lost its connection: nothing was shown");
 }
+
+/// The moments around ON are the shortest of a run, and the ones in which a step that is not stored yet costs most.
+#[test]
+fn a_gateway_that_is_killed_while_it_switches_idle_machines_on_switches_none_twice() {
+    const MACHINES: u32 = 24;
+    let _alone = alone();
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let (seed, kills) = (number("FARMGATE_SURVIVE_SEED", clock), number("FARMGATE_SURVIVE_KILLS", 50) / 4);
+    eprintln!("FARMGATE_SURVIVE_SEED={seed}");
+    let mut dice = Seed::new(seed);
+    let mut farm = SimFarm::start(&SimOptions {
+        duts: MACHINES,
+        sim: ["--firmware-from", "0", "--firmware-to", "5"].map(str::to_owned).to_vec(),
+        ..SimOptions::default()
+    });
+    let job =
+        |dut: u32, name: &str| SimJob::new(dut, "pass", seed + u64::from(dut), &format!("{dut}-{name}"));
+    for dut in 1..=MACHINES {
+        farm.submit(&job(dut, "reference"));
+    }
+    let over = |farm: &SimFarm| farm.runs().iter().all(|(.., over)| *over);
+    wait_for("the references", || over(&farm));
+    for kill in 0..kills {
+        farm.wait_until_idle();
+        // Longer than their off delay: they may be switched on at once.
+        thread::sleep(Duration::from_millis(300));
+        let threads: Vec<_> = (1..=MACHINES)
+            .map(|dut| {
+                let job = job(dut, &format!("kill{kill}"));
+                let (api, text) = (farm.api(), job.text(&farm.artifacts()));
+                let metadata = json!({"version": 1, "wait": true, "detach": true});
+                // Those after the kill are refused: that is fine.
+                thread::spawn(move || submit(api, &job.name, &text, &metadata).is_ok())
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(dice.between(30, 700)));
+        farm.kill_gateway();
+        farm.start_gateway();
+        let accepted =
+            threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|accepted| *accepted).count();
+        let exist = farm.runs().iter().filter(|(_, name, ..)| name.ends_with(&format!("kill{kill}"))).count();
+        assert!(exist >= accepted, "{accepted} jobs were accepted, {exist} exist");
+        wait_for("all runs are over", || over(&farm));
+    }
+    let runs: Vec<(u32, Verdict)> =
+        farm.runs().iter().map(|(run, name, ..)| (dut_of(name), farm.verdict(*run))).collect();
+    let mut reference: BTreeMap<u32, &Verdict> = BTreeMap::new();
+    let mut wrong = farm.compare_with_journal(&runs);
+    for (dut, verdict) in &runs {
+        let reference = reference.entry(*dut).or_insert(verdict);
+        wrong.extend(verdict.differs(reference).map(|difference| format!("machine {dut}: {difference}")));
+    }
+    eprintln!("{kills} kills, {} runs", runs.len());
+    assert!(wrong.is_empty(), "seed {seed}: {} faults:\n{}", wrong.len(), wrong.join("\n"));
+}

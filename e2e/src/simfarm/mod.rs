@@ -8,7 +8,7 @@ pub mod verdict;
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -94,7 +94,14 @@ impl SimFarm {
         };
         let [api, console, salad_rest] = free_ports();
         let env = environment(options, folder.path(), state.path(), [api, console, salad_rest]);
-        let salad = spawn("farmgate", &["salad"], &env, &folder.path().join("salad.log"));
+        let made = std::fs::create_dir_all(folder.path().join("tmp"));
+        made.unwrap_or_else(|e| panic!("no folder for temporary files: {e}"));
+        let mut salad = spawn("farmgate", &["salad"], &env, &folder.path().join("salad.log"));
+        // A gateway that finds none starts one of its own, which nobody would end.
+        wait_for("the console service listens", || {
+            assert!(matches!(salad.try_wait(), Ok(None)), "{}", end_of(&folder.path().join("salad.log"), 20));
+            folder.path().join("tmp/salad.sock").exists() && TcpStream::connect(console).is_ok()
+        });
         let sim = start_sim(options, folder.path(), state.path(), api, console);
         let artifacts = wait_for_artifacts(&folder.path().join("sim/sim.json"));
         let duts = options.duts;

@@ -13,6 +13,8 @@ pub const LOST: &str = "lost by a restart of the gateway";
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
+    /// Name of the job's file.
+    pub name: String,
     /// `PASS`, ...
     pub status: String,
     /// `test_passed`, ...
@@ -78,6 +80,7 @@ impl SimFarm {
             (a["number"].as_u64().unwrap_or_default(), text("boot"), text("end"))
         };
         Verdict {
+            name: text("name"),
             status: text("status"),
             cause: text("cause"),
             attempts: attempts.iter().map(of).collect(),
@@ -110,18 +113,23 @@ impl SimFarm {
     }
 
     /// What is wrong between what the runs say and what outlets and machines saw: an outlet that was switched on more or
-    /// less often than its runs' boots, one that is on with no run, and bytes of a console that are missing or not a
+    /// less often than its runs' boots, one that is on with no run, a boot of another job's files, and bytes of a console that are missing or not a
     /// machine's. Runs are to be given in their order; all must be over. Empty: nothing.
     pub fn compare_with_journal(&self, runs: &[(u32, Verdict)]) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut ons: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
         let mut is_on: BTreeMap<u32, bool> = BTreeMap::new();
+        let mut booted: BTreeMap<(u32, u64), String> = BTreeMap::new();
         for line in self.journal() {
             let dut = u32::try_from(line["dut"].as_u64().unwrap_or_default()).unwrap_or_default();
             match line["event"].as_str() {
                 Some("on") => {
                     ons.entry(dut).or_default().push(line["boot"].as_u64().unwrap_or_default());
                     is_on.insert(dut, true);
+                }
+                Some("booted") => {
+                    let job = line["job"].as_str().unwrap_or_default().to_owned();
+                    booted.insert((dut, line["boot"].as_u64().unwrap_or_default()), job);
                 }
                 Some("off") => drop(is_on.insert(dut, false)),
                 _ => {}
@@ -136,9 +144,15 @@ impl SimFarm {
         for (dut, verdict) in runs {
             let used = used.entry(*dut).or_default();
             let boots = ons.get(dut).map(Vec::as_slice).unwrap_or_default();
-            let own = boots.iter().skip(*used).take(verdict.attempts.len());
+            let own: Vec<u64> = boots.iter().copied().skip(*used).take(verdict.attempts.len()).collect();
             *used += verdict.attempts.len();
-            let printed = own.map(|boot| self.printed(*dut, *boot)).filter(|bytes| named(bytes, *dut));
+            for boot in &own {
+                let job = booted.get(&(*dut, *boot)).filter(|job| **job != verdict.name);
+                wrong.extend(job.map(|job| {
+                    format!("machine {dut}, boot {boot}: it booted {job}, for the run of {}", verdict.name)
+                }));
+            }
+            let printed = own.iter().map(|boot| self.printed(*dut, *boot)).filter(|bytes| named(bytes, *dut));
             let printed = printed.collect::<Vec<_>>().concat();
             if printed != verdict.console {
                 let at = printed.iter().zip(&verdict.console).take_while(|(a, b)| a == b).count();

@@ -98,7 +98,7 @@ impl Order {
                 _ => {}
             }
         }
-        let play = play.filter(|play| known(play))?;
+        let play = play.filter(known)?;
         Some(Self { play, seed, job, console })
     }
 
