@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: a farm of their own that is gone when the test is, and the programs that a person
 //! would use, run as a person would run them.
 
+pub mod simfarm;
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},

@@ -18,6 +18,14 @@ use tokio::io::AsyncWriteExt;
 pub struct ArtifactError {
     url: String,
     reason: String,
+    definite: bool,
+}
+
+impl ArtifactError {
+    /// The source works, and says no: the job asks for something that is not there. Otherwise the source failed.
+    pub fn is_the_jobs_fault(&self) -> bool {
+        self.definite
+    }
 }
 
 /// A file in the cache.
@@ -86,7 +94,7 @@ impl ArtifactCache {
                 let warning = format!("{url}: {reason}; the copy of an earlier download is used");
                 Ok(Fetched { path, warning: Some(warning) })
             }
-            Err(Failure { reason, .. }) => Err(ArtifactError { url: url.to_owned(), reason }),
+            Err(Failure { reason, definite }) => Err(ArtifactError { url: url.to_owned(), reason, definite }),
         }
     }
 
@@ -168,6 +176,10 @@ mod tests {
         let old = cache.fetch(&url).await.unwrap();
         assert_eq!(std::fs::read_to_string(&old.path).unwrap(), "hi");
         assert!(old.warning.unwrap().contains("503"));
-        assert!(cache.fetch(&url).await.unwrap_err().to_string().contains("404"));
+        let gone = cache.fetch(&url).await.unwrap_err();
+        assert!(gone.to_string().contains("404") && gone.is_the_jobs_fault(), "{gone}");
+        // Nobody listens any more: that says nothing about the job.
+        let other = cache.fetch(&url.replace("kernel", "initrd")).await.unwrap_err();
+        assert!(!other.is_the_jobs_fault(), "{other}");
     }
 }

@@ -36,6 +36,8 @@ struct Client {
     /// The run that has the machine now, by its number.
     run: Option<u64>,
     plan: Option<RunPlan>,
+    /// The run is taken over from a gateway that died, and has not said yet what the machine boots.
+    awaited: bool,
     watcher: Option<mpsc::Sender<Sighting>>,
 }
 
@@ -89,12 +91,21 @@ impl BootTable {
         clients.retain(|_, c| c.host_name.is_some() || c.run.is_some());
     }
 
+    /// A gateway that died left this run, which will be gone on with: until it says what its machine boots, that boots
+    /// nothing. The default would be another system, whose words count for the run.
+    pub fn expect(&self, mac: MacAddress, run: u64) {
+        let mut clients = self.write();
+        let client = clients.entry(mac).or_default();
+        (client.run, client.plan, client.awaited) = (Some(run), None, true);
+    }
+
     /// A run takes the machine, and gets what BOOTS sees of it. One that had it before has no say any more: the
     /// machine may have left the farm file and come back while that one still tidied up.
     pub fn begin(&self, mac: MacAddress, run: u64) -> mpsc::Receiver<Sighting> {
         let (sender, receiver) = mpsc::channel(SIGHTINGS_WAITING);
         let mut clients = self.write();
         let client = clients.entry(mac).or_default();
+        client.awaited &= client.run == Some(run);
         (client.run, client.plan, client.watcher) = (Some(run), None, Some(sender));
         receiver
     }
@@ -102,14 +113,14 @@ impl BootTable {
     /// What a machine boots from now on; None: the default.
     pub fn set_plan(&self, mac: MacAddress, run: u64, plan: Option<RunPlan>) {
         if let Some(client) = self.write().get_mut(&mac).filter(|c| c.run == Some(run)) {
-            client.plan = plan;
+            (client.plan, client.awaited) = (plan, false);
         }
     }
 
     /// The run is over: the machine boots the default again.
     pub fn end(&self, mac: MacAddress, run: u64) {
         if let Some(client) = self.write().get_mut(&mac).filter(|c| c.run == Some(run)) {
-            (client.run, client.plan, client.watcher) = (None, None, None);
+            (client.run, client.plan, client.watcher, client.awaited) = (None, None, None, false);
         }
     }
 
@@ -166,6 +177,9 @@ impl BootDirectory for BootTable {
         let (plan, id) = {
             let clients = self.read();
             let client = clients.get(&mac);
+            if client.is_some_and(|c| c.awaited) {
+                return Err("the gateway has just restarted and comes back to this machine's run".to_owned());
+            }
             (client.and_then(|c| c.plan.clone()), client.and_then(|c| c.dut.clone()))
         };
         self.complete(id.map_or_else(|| mac.to_string(), |id| id.to_string()), plan, request)
@@ -266,6 +280,24 @@ mod tests {
         t.set_plan(mac(1), 1, Some(runs("old")));
         t.end(mac(1), 1);
         assert_eq!(ask(&t, 1).unwrap().cmdline, "new");
+    }
+
+    #[test]
+    fn a_machine_whose_run_is_taken_over_boots_nothing_until_that_says_what() {
+        let t = table();
+        t.set_known(vec![known("my-box", None)]);
+        t.expect(mac(1), 7);
+        assert!(ask(&t, 1).unwrap_err().contains("restarted"));
+        let _sightings = t.begin(mac(1), 7);
+        assert!(ask(&t, 1).is_err(), "not before its plan is known");
+        t.set_plan(mac(1), 7, Some(runs("job")));
+        assert_eq!(ask(&t, 1).unwrap().cmdline, "job");
+        t.expect(mac(1), 8);
+        t.end(mac(1), 8);
+        assert_eq!(ask(&t, 1).unwrap().cmdline, "register", "it was given up");
+        t.expect(mac(1), 9);
+        let _sightings = t.begin(mac(1), 10);
+        assert_eq!(ask(&t, 1).unwrap().cmdline, "register", "another run has it");
     }
 
     #[test]

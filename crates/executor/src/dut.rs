@@ -176,6 +176,9 @@ pub(crate) fn spawn(
     inherited: Inherited,
 ) -> DutHandle {
     let (intents, inbox) = mpsc::channel(64);
+    if let (Some(mac), Some(run)) = (entry.mac_address, &inherited.run) {
+        shared.boots.expect(mac, run.row.number);
+    }
     let Remembered { quick_check_due, borked, round, logs, settled } =
         inherited.memory.clone().unwrap_or_default();
     // A gateway that comes back from a crash goes on; one that is started looks at its machines first.

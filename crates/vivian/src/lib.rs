@@ -2,13 +2,15 @@
 //!
 //! [`vpdu`] is a PDU whose outlets are QEMU machines, [`vpductl`] its remote control, and [`farm`] the network
 //! namespace around the gateway and the vPDU, with its forwarded ports. [`demo`] tells the whole story on such a farm. [`guard`] keeps programs from outliving the
-//! process that wanted them, and [`outlet`] owns the two ways of counting outlets. The gateway itself is another
+//! process that wanted them, and [`outlet`] owns the two ways of counting outlets. [`sim`] plays many machines
+//! without QEMU, for tests. The gateway itself is another
 //! program; this crate only starts it.
 
 pub mod demo;
 pub mod farm;
 pub mod guard;
 pub mod outlet;
+pub mod sim;
 pub mod vpdu;
 pub mod vpductl;
 

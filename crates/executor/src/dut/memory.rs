@@ -147,6 +147,9 @@ impl DutTask {
     }
 
     fn give_up(&self, run: &StoredRun, cause: Cause, why: &str) {
+        if let Some(mac) = self.entry.mac_address {
+            self.shared.boots.end(mac, run.row.number);
+        }
         self.emit("run", format!("job {} is over: {why}", run.row.number));
         self.shared.store.write_soon(vec![lost(run, cause, why)]);
     }

@@ -72,7 +72,10 @@ async fn content(
             .map(|text| Content::Bytes(text.into_bytes().into()))
             .map_err(|error| (Cause::JobError, error.to_string())),
         Artifact::Url(url) => {
-            let fetched = context.artifacts.fetch(url).await.map_err(|e| (Cause::JobError, e.to_string()))?;
+            let fetched = context.artifacts.fetch(url).await.map_err(|error| {
+                let cause = if error.is_the_jobs_fault() { Cause::JobError } else { Cause::Infrastructure };
+                (cause, error.to_string())
+            })?;
             warnings.extend(fetched.warning);
             Ok(Content::File(fetched.path))
         }
