@@ -248,6 +248,9 @@ impl Edge {
     async fn take_up(&mut self, checkpoint: Checkpoint) {
         let Checkpoint { machine: _, plans, power, on_since, firmware, unfit, served } = checkpoint;
         self.plans = plans.map(Into::into);
+        if let Some(plans) = &mut self.plans {
+            plans.pin_again(&self.context.artifacts);
+        }
         (self.power_stage, self.on_since) = (power, on_since);
         (self.firmware, self.unfit, self.served) = (firmware, unfit, served);
         let phase = self.machine.phase();
