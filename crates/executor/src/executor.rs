@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    artifacts::ArtifactCache,
+    artifacts::{ArtifactCache, CacheConfig},
     boot_table::{BootTable, Known},
     config::ExecutorConfig,
     dispatch::{self, Ask, Dispatcher},
@@ -92,7 +92,7 @@ impl Executor {
     /// See [`StartError`].
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { config, mars, salad, boots, events, store, after_crash, shutdown } = parts;
-        let artifacts = Arc::new(ArtifactCache::new(config.artifact_cache.clone())?);
+        let artifacts = Arc::new(ArtifactCache::open(CacheConfig::new(config.artifact_cache.clone())).await?);
         let pdus = Arc::new(Pdus::new(config.vpdu_endpoint.clone(), config.observe, events.clone()));
         // Who only looks leaves the runs of the gateway before for one that acts.
         let estate =

@@ -242,6 +242,9 @@ impl Edge {
     async fn take_up(&mut self, checkpoint: Checkpoint) {
         let Checkpoint { machine: _, firmware_time: _, plans, power, on_since, firmware, unfit } = checkpoint;
         self.plans = plans.map(Into::into);
+        if let Some(plans) = &mut self.plans {
+            plans.pin_again(&self.context.artifacts);
+        }
         (self.power_stage, self.on_since) = (power, on_since);
         (self.firmware, self.unfit) = (firmware, unfit);
         let phase = self.machine.phase();

@@ -112,6 +112,6 @@ impl From<&Plans> for StoredPlans {
 impl From<StoredPlans> for Plans {
     fn from(plans: StoredPlans) -> Self {
         let next = plans.next.unwrap_or_else(|| plans.start.clone());
-        Self { start: plans.start.into(), next: next.into() }
+        Self { start: plans.start.into(), next: next.into(), pins: Vec::new() }
     }
 }
