@@ -10,7 +10,7 @@ use serde::Serialize;
 /// A part of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Phase {
-    /// `setup`, `power`, `firmware`, `network boot`, `kernel`, `job`, `teardown`.
+    /// `queue`, `setup`, `power`, `firmware`, `network boot`, `kernel`, `job`, `teardown`.
     pub name: &'static str,
     /// Its length; the sum over all boots.
     pub seconds: f64,
@@ -85,6 +85,15 @@ impl Phases {
             | Tag::PatternMatched
             | Tag::Verdict
             | Tag::Resumed => {}
+        }
+    }
+
+    /// The part that is open: its name.
+    pub const fn now(&self) -> Option<&'static str> {
+        match self.open {
+            Open::Nothing => None,
+            Open::Plain(name, _) => Some(name),
+            Open::NetworkBoot { .. } => Some("network boot"),
         }
     }
 

@@ -18,8 +18,9 @@ use tokio::{
 
 use crate::{
     args::Format,
-    duts::{self, DutsError},
+    duts,
     events::EventStream,
+    failure::Failure,
     gateway::Gateway,
     signals::Signals,
     table::{self, Row},
@@ -41,7 +42,7 @@ const SHOWN_EVENTS: usize = 5;
 ///
 /// # Errors
 /// The gateway is not there at the start, or the output is closed.
-pub async fn watch(url: &str, format: Format) -> Result<(), DutsError> {
+pub async fn watch(url: &str, format: Format) -> Result<(), Failure> {
     let gateway = Gateway::new(url)?;
     let answer = duts::fetch(&gateway).await?;
     let mut signals = Signals::listen()?;
