@@ -17,7 +17,7 @@ use crate::{
     claim::{Claim, is_final},
     gateway::root_cause,
     keyboard::{Command, KeyFilter, Keyboard},
-    leave::{self, keyboard_note},
+    leave::{self, Ending, keyboard_note},
     patience::Patience,
     progress::{Progress, Shown},
     screen::Screen,
@@ -90,13 +90,20 @@ pub async fn drive(
         screen: &mut *screen,
         signals: &mut *signals,
     };
-    let end = ride.to_the_end(connection).await;
+    let end = ride.follow(connection).await;
     let Ride { session, keyboard, .. } = ride;
     drop(keyboard);
     screen.clear_live_line();
     screen.set_raw(false);
-    let (status, reason) = leave::farewell(end, claim, screen, signals).await;
-    session.finish(status.unwrap_or(JobStatus::Unknown), reason)
+    match leave::farewell(end, claim, screen, signals).await {
+        // The gateway's own verdict stands in the session.
+        None => session.finish(JobStatus::Unknown, None),
+        Some(Ending { status, cause, reason }) => {
+            let mut report = session.finish(status, Some(reason));
+            report.cause = report.cause.or_else(|| cause.map(str::to_owned));
+            report
+        }
+    }
 }
 
 /// Everything that a run's stream needs over its connections.
@@ -114,7 +121,7 @@ struct Ride<'a> {
 
 impl Ride<'_> {
     /// Connection after connection.
-    async fn to_the_end(&mut self, mut connection: Connection) -> End {
+    async fn follow(&mut self, mut connection: Connection) -> End {
         loop {
             let before = self.session.messages();
             let end = self.pump(connection).await;

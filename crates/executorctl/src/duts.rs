@@ -1,10 +1,14 @@
 //! `executorctl duts` and `executorctl dut ...`: one question, one answer.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    time::{Duration, Instant},
+};
 
 use farmgate_protocol::{Timestamp, spelling};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::{
     args::{DutNameArgs, Format},
@@ -14,6 +18,9 @@ use crate::{
     table::{self, Row},
     terminal,
 };
+
+/// How long a change of a machine's state may take to be seen.
+const EFFECT: Duration = Duration::from_secs(2);
 
 /// What the gateway knows of its machines now.
 ///
@@ -38,7 +45,8 @@ pub fn rows(answer: &Value) -> Vec<Row> {
 /// # Errors
 /// As [`Failure`] says.
 pub async fn list(url: &str, format: Format) -> Result<(), Failure> {
-    let answer = fetch(&Gateway::new(url)?).await?;
+    // Whatever is refused here: a gateway always has a list of machines.
+    let answer = fetch(&Gateway::new(url)?).await.map_err(Failure::Gateway)?;
     let mut stdout = io::stdout();
     match format {
         Format::Json => writeln!(stdout, "{answer:#}")?,
@@ -100,19 +108,28 @@ pub async fn act(url: &str, action: Action, args: &DutNameArgs) -> Result<(), Fa
         Action::Activate => ("activate", false),
         Action::QuickCheck => ("quick_check", false),
     };
+    // Asked for before: what is asked for takes effect a moment after the answer, and shall be seen.
+    let before = match args.format {
+        Format::Human => Some(standing(&gateway, &args.name).await?),
+        Format::Json => None,
+    };
     let body = ask_dut(&gateway, Method::POST, &args.name, Some(verb), cancel).await?;
-    match args.format {
-        Format::Json => write_json(&body)?,
-        Format::Human => {
-            // What has become of it, which may be something else than was asked for: a job may still run on it.
-            let dut = find(&gateway, &args.name).await?;
-            let answer = serde_json::json!({"duts": {args.name.as_str(): dut}});
-            if let Some(row) = rows(&answer).first() {
-                writeln!(io::stdout(), "{} is {} ({})", row.full_name, row.state, row.reason)?;
-            }
-        }
+    let Some(before) = before else { return Ok(write_json(&body)?) };
+    let deadline = Instant::now() + EFFECT;
+    let mut now = standing(&gateway, &args.name).await?;
+    while now == before && Instant::now() < deadline {
+        sleep(EFFECT / 20).await;
+        now = standing(&gateway, &args.name).await?;
     }
+    writeln!(io::stdout(), "{} is {} ({})", now.full_name, now.state, now.reason)?;
     Ok(())
+}
+
+/// Where a machine stands, as the table shows it.
+async fn standing(gateway: &Gateway, name: &str) -> Result<Row, Failure> {
+    let dut = find(gateway, name).await?;
+    let answer = serde_json::json!({"duts": {name: dut}});
+    rows(&answer).pop().ok_or_else(|| Failure::NotNow(format!("the gateway says nothing of {name}")))
 }
 
 /// A request about one machine; where there is none of that name, the names that are like it.

@@ -48,18 +48,28 @@ pub async fn let_go(claim: &Claim, position: Position) -> Result<(), String> {
     }
 }
 
-/// Says how the stream ended, and cancels the job where that is meant. Gives the verdict and its reason for the
-/// report, where the gateway gave none.
+/// What the report says where the gateway gave no verdict.
+#[derive(Debug)]
+pub struct Ending {
+    /// The verdict.
+    pub status: JobStatus,
+    /// Whose doing it is, where that is known.
+    pub cause: Option<&'static str>,
+    /// In a sentence.
+    pub reason: String,
+}
+
+/// Says how the stream ended, and cancels the job where that is meant. None: the gateway gave its verdict.
 pub async fn farewell(
     end: End,
     claim: &Claim,
     screen: &mut ProcessScreen,
     signals: &mut Signals,
-) -> (Option<JobStatus>, Option<String>) {
-    let (severity, status, text) = match end {
-        End::Verdict => return (None, None),
+) -> Option<Ending> {
+    let (severity, status, cause, text) = match end {
+        End::Verdict => return None,
         End::Left(who) if claim.role == Role::Visitor => {
-            (Severity::Info, JobStatus::Unknown, format!("{who}: {}", goes_on(claim)))
+            (Severity::Info, JobStatus::Unknown, None, format!("{who}: {}", goes_on(claim)))
         }
         End::Left(who) => {
             let cancelled = tokio::select! {
@@ -67,20 +77,20 @@ pub async fn farewell(
                 // The person does not even want to wait for that.
                 _ = signals.next() => "the job ends when the gateway misses its client".to_owned(),
             };
-            (Severity::Warn, JobStatus::Incomplete, format!("{who}: {cancelled}"))
+            (Severity::Warn, JobStatus::Incomplete, Some("cancelled"), format!("{who}: {cancelled}"))
         }
-        End::Detached => (Severity::Info, JobStatus::Unknown, goes_on(claim)),
+        End::Detached => (Severity::Info, JobStatus::Unknown, None, goes_on(claim)),
         End::Broken(why) | End::Damaged(why) | End::Lost(why) => {
             let back = claim.can_resume().map(|run| format!(". It may still run: executorctl attach {run}"));
             let text = format!(
                 "the connection to the gateway ended before the job did ({why}): its verdict is not known{}",
                 back.unwrap_or_default()
             );
-            (Severity::Error, JobStatus::Incomplete, text)
+            (Severity::Error, JobStatus::Incomplete, None, text)
         }
     };
     screen.note(&Note::client(severity, &*text));
-    (Some(status), Some(text))
+    Some(Ending { status, cause, reason: text })
 }
 
 /// How to come back to a job that goes on.

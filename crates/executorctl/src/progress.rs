@@ -32,6 +32,14 @@ pub enum Shown {
     Nothing,
 }
 
+/// Where the job stands in the queue.
+struct Place {
+    /// Its number, and what it waits for.
+    text: String,
+    /// How long it may still take: it changes all the time.
+    estimate: String,
+}
+
 /// The state of what is shown.
 pub struct Progress {
     live: bool,
@@ -39,7 +47,7 @@ pub struct Progress {
     since: Instant,
     /// The machine's own words have begun: they tell more.
     silent: bool,
-    place: Option<String>,
+    place: Option<Place>,
     said: Option<String>,
     draw: Interval,
     asked: Option<Instant>,
@@ -106,15 +114,16 @@ impl Progress {
     fn shown(&mut self, now: Instant) -> Shown {
         let Some(stage) = self.stage else { return Shown::Nothing };
         if self.live {
-            let place = self.place.as_deref().map(|place| format!(": {place}")).unwrap_or_default();
+            let place = self.place.as_ref().map(|place| format!(": {}{}", place.text, place.estimate));
+            let place = place.unwrap_or_default();
             let since = age(now.duration_since(self.since).as_secs());
             return Shown::Live(format!("{} {since}{place}", what(stage)));
         }
         // The stages are told by the gateway's own lines; the queue moves without any.
         match &self.place {
-            Some(place) if self.said.as_ref() != Some(place) => {
-                self.said = Some(place.clone());
-                Shown::Line(format!("{}: {place}", what(stage)))
+            Some(place) if self.said.as_ref() != Some(&place.text) => {
+                self.said = Some(place.text.clone());
+                Shown::Line(format!("{}: {}{}", what(stage), place.text, place.estimate))
             }
             _ => Shown::Nothing,
         }
@@ -138,20 +147,20 @@ async fn ask(gateway: Gateway, run: u64) -> Option<Why> {
     gateway.read::<Why>(&body).ok().filter(|why| why.place.is_some())
 }
 
-fn in_words(why: &Why) -> String {
+fn in_words(why: &Why) -> Place {
     let place = why.place.map(|place| format!("place {place}, ")).unwrap_or_default();
     let estimate = why.estimate_seconds.filter(|s| s.is_finite() && *s >= 0.0);
     let estimate = estimate.map(|s| format!(" (about {} more)", age(s as u64))).unwrap_or_default();
-    format!("{place}{}{estimate}", why.reason)
+    Place { text: format!("{place}{}", why.reason), estimate }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn why(place: u32) -> Why {
+    fn why(place: u32, seconds: f64) -> Why {
         let reason = "the machine is busy".to_owned();
-        Why { reason, place: Some(place), estimate_seconds: Some(130.0), machines: Vec::new() }
+        Why { reason, place: Some(place), estimate_seconds: Some(seconds), machines: Vec::new() }
     }
 
     #[tokio::test]
@@ -160,7 +169,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(progress.shown(now), Shown::Nothing);
         progress.observe(Some("queue"), false, now);
-        progress.place = Some(in_words(&why(2)));
+        progress.place = Some(in_words(&why(2, 130.0)));
         let expected = "waits for a machine 5s: place 2, the machine is busy (about 2m10s more)";
         assert_eq!(progress.shown(now + Duration::from_secs(5)), Shown::Live(expected.to_owned()));
         progress.observe(Some("setup"), false, now + Duration::from_secs(6));
@@ -175,10 +184,11 @@ mod tests {
         progress.observe(Some("queue"), false, now);
         assert_eq!(progress.shown(now), Shown::Nothing);
         for place in [2, 1] {
-            progress.place = Some(in_words(&why(place)));
+            progress.place = Some(in_words(&why(place, 130.0)));
             assert!(
                 matches!(progress.shown(now), Shown::Line(text) if text.contains(&format!("place {place}")))
             );
+            progress.place = Some(in_words(&why(place, 125.0)));
             assert_eq!(progress.shown(now), Shown::Nothing);
         }
     }

@@ -44,7 +44,7 @@ const SHOWN_EVENTS: usize = 5;
 /// The gateway is not there at the start, or the output is closed.
 pub async fn watch(url: &str, format: Format) -> Result<(), Failure> {
     let gateway = Gateway::new(url)?;
-    let answer = duts::fetch(&gateway).await?;
+    let answer = duts::fetch(&gateway).await.map_err(Failure::Gateway)?;
     let mut signals = Signals::listen()?;
     let in_place = format == Format::Human && io::stdout().is_terminal();
     let mut view = View { in_place, format, answer, ..View::default() };

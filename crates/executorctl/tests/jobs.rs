@@ -6,7 +6,10 @@ mod stand_in;
 use std::io::Write;
 
 use serde_json::{Value, json};
-use stand_in::{ours::Ours, *};
+use stand_in::{
+    ours::{Ours, RUN, passing},
+    *,
+};
 
 fn gateway(answers: &[(&str, u16, Value)]) -> Ours {
     let gateway = Ours::start(Default::default(), []);
@@ -86,7 +89,6 @@ fn what_is_not_there_or_not_now_is_one_and_what_is_away_is_six() {
         (&["cancel", "9"], 1, "job 9 is over: PASS"),
         (&["jobs"], 6, "not that of a gateway"),
         (&["attach", "8"], 6, "there is no job 8"),
-        (&["-e", "http://127.0.0.1:1/", "jobs"], 6, "cannot reach the gateway"),
         (&["logs", "8"], 1, "nothing at"),
     ] {
         let outcome = ask(&gateway, arguments);
@@ -94,20 +96,26 @@ fn what_is_not_there_or_not_now_is_one_and_what_is_away_is_six() {
         assert!(outcome.error.contains(words), "{arguments:?}: {}", outcome.error);
         assert!(!outcome.error.contains("--wait"), "{}", outcome.error);
     }
+    let away = run(&["-e", "http://127.0.0.1:1/", "jobs"]);
+    assert!(away.code == 6 && away.error.contains("cannot reach the gateway"), "{}", away.error);
 }
 
 #[test]
 fn machines_are_retired_brought_back_and_checked() {
-    let dut = json!({"id": "d1", "full_name": "farm-a-1", "state": "RETIRED", "state_reason": "by hand"});
+    let dut =
+        |state: &str| json!({"id": "d1", "full_name": "farm-a-1", "state": state, "state_reason": "by hand"});
     let gateway = gateway(&[
-        ("GET /api/v1/dut/d1", 200, dut),
+        ("GET /api/v1/dut/d1", 200, dut("IDLE")),
+        // The change takes effect a moment after the answer.
+        ("GET /api/v1/dut/d1", 200, dut("IDLE")),
+        ("GET /api/v1/dut/d1", 200, dut("RETIRED")),
         ("GET /api/v1/duts", 200, json!({"duts": {"d1": {"full_name": "farm-a-1", "state": "IDLE"}}})),
         ("POST /api/v1/dut/d1/retire", 200, json!({"id": "d1", "cancelled": true})),
         ("POST /api/v1/dut/d1/activate", 400, json!({"error": "farm-a-1 is not retired"})),
         ("POST /api/v1/dut/d1/quick_check", 200, json!({"id": "d1"})),
     ]);
     assert_eq!(ask(&gateway, &["dut", "retire", "--cancel", "d1"]).out, "farm-a-1 is RETIRED (by hand)\n");
-    let line = gateway.seen(|seen| seen.others[0].0.clone());
+    let line = gateway.seen(|seen| seen.others[1].0.clone());
     assert_eq!(line, "POST /api/v1/dut/d1/retire?cancel=true");
     let refused = ask(&gateway, &["dut", "activate", "d1"]);
     assert_eq!((refused.code, refused.error.as_str()), (1, "executorctl: farm-a-1 is not retired\n"));
@@ -130,6 +138,24 @@ fn the_console_of_a_machine_that_is_not_busy_is_said_to_be_missing() {
         "{}",
         outcome.error
     );
+}
+
+#[test]
+fn the_console_of_a_busy_machine_is_that_of_its_run() {
+    let gateway = Ours::start(passing(b"it checks itself\r\n", 64), []);
+    gateway.answers(
+        "GET /api/v1/dut/farm-a-1",
+        200,
+        json!({"id": "d1", "full_name": "farm-a-1", "state": "QUICK_CHECK"}),
+    );
+    let mut check = a_run();
+    check["id"] = json!(RUN);
+    check["kind"] = json!("quick_check");
+    let active = "GET /api/v1/jobs?dut=d1&kind=all&limit=1&state=active";
+    gateway.answers(active, 200, json!({"jobs": [check]}));
+    let outcome = ask(&gateway, &["dut", "console", "farm-a-1"]);
+    assert_eq!((outcome.out.as_str(), outcome.code), ("it checks itself\r\nPASS\n", 0), "{}", outcome.error);
+    assert!(outcome.error.contains("busy with job 42 (quick_check"), "{}", outcome.error);
 }
 
 #[test]

@@ -232,6 +232,7 @@ fn leaving_deliberately_cancels_the_job() {
         let outcome = client.finish();
         assert_eq!((outcome.last_word(), outcome.code), ("INCOMPLETE", 4));
         assert!(outcome.error.contains("the job is cancelled"), "{}", outcome.error);
+        assert!(outcome.error.contains("cause     cancelled"), "{}", outcome.error);
         assert_eq!(gateway.seen(|seen| seen.cancels), 1);
     }
 }
