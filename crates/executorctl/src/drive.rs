@@ -95,7 +95,7 @@ pub async fn drive(
     drop(keyboard);
     screen.clear_live_line();
     screen.set_raw(false);
-    match leave::farewell(end, claim, screen, signals).await {
+    match leave::farewell(end, session.stage(), claim, screen, signals).await {
         // The gateway's own verdict stands in the session.
         None => session.finish(JobStatus::Unknown, None),
         Some(Ending { status, cause, reason }) => {

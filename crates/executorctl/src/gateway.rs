@@ -289,7 +289,12 @@ fn error_text(body: &[u8]) -> String {
         })
     });
     let text = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    if text.trim().is_empty() { "no reason given".to_owned() } else { text }
+    match text.trim_start().chars().next() {
+        None => "no reason given".to_owned(),
+        // Of a web server or proxy, or of a gateway that does not know such a request.
+        Some('<') => "it answers with a web page: this gateway may be too old for this command".to_owned(),
+        Some(_) => text,
+    }
 }
 
 #[cfg(test)]
@@ -335,5 +340,6 @@ mod tests {
         assert_eq!(error_text(br#"{"error": "no"}"#), "no");
         assert_eq!(error_text(b"plain"), "plain");
         assert_eq!(error_text(b""), "no reason given");
+        assert!(error_text(b"\n<!doctype html>\n<title>404").contains("too old"));
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     claim::{Claim, Role},
     drive::{End, ProcessScreen},
     gateway::GatewayError,
+    phases::QUEUE,
     session::{Note, Position},
     signals::Signals,
 };
@@ -59,9 +60,10 @@ pub struct Ending {
     pub reason: String,
 }
 
-/// Says how the stream ended, and cancels the job where that is meant. None: the gateway gave its verdict.
+/// Says how the stream ended in that stage, and cancels the job where that is meant. None: the gateway gave its verdict.
 pub async fn farewell(
     end: End,
+    stage: Option<&'static str>,
     claim: &Claim,
     screen: &mut ProcessScreen,
     signals: &mut Signals,
@@ -77,7 +79,10 @@ pub async fn farewell(
                 // The person does not even want to wait for that.
                 _ = signals.next() => "the job ends when the gateway misses its client".to_owned(),
             };
-            (Severity::Warn, JobStatus::Incomplete, Some("cancelled"), format!("{who}: {cancelled}"))
+            // The gateway's word for a job that never had a machine.
+            let queued = stage == Some(QUEUE);
+            let status = if queued { JobStatus::SetupFail } else { JobStatus::Incomplete };
+            (Severity::Warn, status, Some("cancelled"), format!("{who}: {cancelled}"))
         }
         End::Detached => (Severity::Info, JobStatus::Unknown, None, goes_on(claim)),
         End::Broken(why) | End::Damaged(why) | End::Lost(why) => {

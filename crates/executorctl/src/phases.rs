@@ -7,6 +7,9 @@ use std::time::Duration;
 use farmgate_protocol::{Timestamp, console::Tag};
 use serde::Serialize;
 
+/// The part in which a run has no machine yet.
+pub const QUEUE: &str = "queue";
+
 /// A part of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Phase {
@@ -57,7 +60,7 @@ impl Phases {
     pub fn mark(&mut self, tag: Tag, date: Timestamp) {
         self.alive(date);
         match tag {
-            Tag::Queued => self.begin("queue", date),
+            Tag::Queued => self.begin(QUEUE, date),
             Tag::InfraSetupStart => self.begin("setup", date),
             Tag::InfraSetupComplete | Tag::InfraSetupError | Tag::InfraTeardownComplete => self.close(date),
             Tag::PowerCycleStart => self.begin("power", date),

@@ -10,14 +10,12 @@ use std::{
 use farmgate_protocol::run::Why;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::{gateway::Gateway, table::age};
+use crate::{gateway::Gateway, phases::QUEUE, table::age};
 
 /// How often the line is drawn.
 const DRAW: Duration = Duration::from_secs(1);
 /// How often the place in the queue is asked for.
 const ASK: Duration = Duration::from_secs(5);
-/// The stage of [`crate::phases`] that is the queue.
-const QUEUE: &str = "queue";
 
 type Question = Pin<Box<dyn Future<Output = Option<Why>> + Send>>;
 

@@ -265,9 +265,13 @@ mod tests {
         frame(Payload::Control(control))
     }
 
+    fn outputs_into(session: &mut Session, bytes: &[u8], outputs: &mut Vec<Output>) {
+        session.on_bytes(bytes, outputs).unwrap();
+    }
+
     fn outputs_of(session: &mut Session, bytes: &[u8]) -> Vec<Output> {
         let mut outputs = Vec::new();
-        session.on_bytes(bytes, &mut outputs).unwrap();
+        outputs_into(session, bytes, &mut outputs);
         outputs
     }
 
@@ -364,10 +368,62 @@ mod tests {
         assert!(outputs_of(&mut session, &end(JobStatus::Fail)).is_empty());
     }
 
+    /// What a gateway sends to a client that stands at `from`: `None` is a message, `Some` console bytes.
+    fn rest_of(items: &[Option<Vec<u8>>], from: Position) -> Vec<u8> {
+        let (mut console, mut seq, mut bytes) = (0, 0, Vec::new());
+        for item in items {
+            match item {
+                Some(said) => {
+                    let had = usize::try_from(from.console.saturating_sub(console)).unwrap().min(said.len());
+                    console += said.len() as u64;
+                    if had < said.len() {
+                        bytes.extend(frame(Payload::JobIo(said[had..].to_vec())));
+                    }
+                }
+                None => {
+                    seq += 1;
+                    if seq > from.event {
+                        bytes.extend(control(Control::info(Tag::None, format!("<{seq}>")).with("seq", seq)));
+                    }
+                }
+            }
+        }
+        bytes.extend(end(JobStatus::Pass));
+        bytes
+    }
+
+    /// Console bytes and messages in the order in which they are shown.
+    fn shown(outputs: &[Output]) -> Vec<u8> {
+        let shown = outputs.iter().map(|output| match output {
+            Output::Console(bytes) => bytes.clone(),
+            Output::Note(note) => note.text.clone().into_bytes(),
+        });
+        shown.collect::<Vec<_>>().concat()
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Session::default().on_bytes(&bytes, &mut Vec::new());
+        }
+
+        #[test]
+        fn wherever_connections_break_the_stream_is_shown_once_and_in_order(
+            items in proptest::collection::vec(
+                proptest::option::of(proptest::collection::vec(any::<u8>(), 1..40)), 0..12),
+            cuts in proptest::collection::vec(0.0f64..1.0, 0..8),
+        ) {
+            let mut whole = Vec::new();
+            outputs_into(&mut Session::default(), &rest_of(&items, Position::default()), &mut whole);
+            let (mut session, mut outputs) = (Session::default(), Vec::new());
+            for cut in cuts {
+                let rest = rest_of(&items, session.position());
+                outputs_into(&mut session, &rest[..(rest.len() as f64 * cut) as usize], &mut outputs);
+                session.reconnected();
+            }
+            outputs_into(&mut session, &rest_of(&items, session.position()), &mut outputs);
+            prop_assert!(session.is_over());
+            prop_assert_eq!(shown(&outputs), shown(&whole));
         }
     }
 }

@@ -197,7 +197,7 @@ fn in_the_queue_the_place_is_shown_in_one_line() {
     let mut client = terminal.start(&["-e", &gateway.url(), "run", "--wait", job_path(&job)]);
     terminal.wait_text("place 3, the machine is busy (about 1m05s more)");
     terminal.keys(b"\x01\x03");
-    assert_eq!(client.code(), 4, "{}", terminal.text());
+    assert_eq!(client.code(), 6, "{}", terminal.text());
     assert_eq!(gateway.seen(|seen| seen.cancels), 1);
     terminal.assert_restored();
 }
