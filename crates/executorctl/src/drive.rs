@@ -1,7 +1,8 @@
-//! A run's connection carried out: bytes between the gateway, the session, the outputs and the keyboard. Nothing
-//! here waits for one of them alone: a reader that stops, or a gateway that takes no keys, leaves Ctrl-C working.
+//! A run's stream carried out: bytes between the gateway, the session, the outputs and the keyboard, over as many
+//! connections as it takes. Nothing here waits for one of them alone: a reader that stops, a gateway that takes no
+//! keys, or one that is away leaves Ctrl-C working.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farmgate_protocol::{
     JobStatus, Timestamp,
@@ -9,12 +10,16 @@ use farmgate_protocol::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Stderr, Stdout},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
+    claim::{Claim, is_final},
     gateway::root_cause,
-    keyboard::{KeyFilter, Keyboard},
+    keyboard::{Command, KeyFilter, Keyboard},
+    leave::{self, Ending, keyboard_note},
+    patience::Patience,
+    progress::{Progress, Shown},
     screen::Screen,
     session::{Note, Report, Session},
     signals::Signals,
@@ -31,27 +36,38 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-/// The connection of a run.
+/// A connection of a run.
 pub type Connection = Box<dyn Duplex>;
 
-/// Why the connection is at its end.
+/// Why a stream is at its end.
 #[derive(Debug)]
-enum End {
+pub enum End {
     /// The gateway said so.
     Verdict,
     /// The person, or what speaks for them.
     Left(String),
-    /// Something broke.
+    /// The person, and the job is to go on.
+    Detached,
+    /// The connection broke.
     Broken(String),
+    /// The bytes have no meaning.
+    Damaged(String),
+    /// It broke and cannot be had again.
+    Lost(String),
 }
 
-/// Lets the run run until it ends, breaks off or is left.
+/// The outputs of this process.
+pub type ProcessScreen = Screen<Stdout, Stderr>;
+
+/// Lets the run run until it ends, is lost or is left.
 pub async fn drive(
     connection: Connection,
-    screen: &mut Screen<Stdout, Stderr>,
+    claim: &Claim,
+    patience: Duration,
+    screen: &mut ProcessScreen,
     signals: &mut Signals,
 ) -> Report {
-    let mut keyboard = match Keyboard::take() {
+    let keyboard = match Keyboard::take() {
         Ok(keyboard) => keyboard,
         Err(error) => {
             let text = format!("the keyboard does not reach the DUT: {error}");
@@ -61,90 +77,224 @@ pub async fn drive(
     };
     screen.set_raw(keyboard.is_some());
     if keyboard.is_some() {
-        let text = "the keyboard belongs to the DUT. Ctrl-A Ctrl-C leaves and cancels the job, Ctrl-A Ctrl-A sends one Ctrl-A";
-        screen.note(&Note::client(Severity::Info, text));
+        screen.note(&Note::client(Severity::Info, keyboard_note(claim)));
     }
-    let mut session = Session::default();
-    let end = pump(connection, &mut session, &mut keyboard, screen, signals).await;
-    drop(keyboard);
-    screen.set_raw(false);
-    let reason = match end {
-        End::Verdict => None,
-        End::Left(who) => {
-            let text = format!("{who}: the job is cancelled");
-            screen.note(&Note::client(Severity::Warn, text.clone()));
-            Some(text)
-        }
-        End::Broken(why) => {
-            let text = format!(
-                "the connection to the gateway ended before the job did ({why}): its verdict is not known"
-            );
-            screen.note(&Note::client(Severity::Error, text.clone()));
-            Some(text)
-        }
+    let style = screen.style();
+    let mut ride = Ride {
+        claim,
+        patience: Patience::new(patience),
+        session: Session::default(),
+        progress: (!style.quiet).then(|| Progress::new(style.live)),
+        filter: KeyFilter::default(),
+        keyboard,
+        screen: &mut *screen,
+        signals: &mut *signals,
     };
-    session.finish(JobStatus::Incomplete, reason)
+    let end = ride.follow(connection).await;
+    let Ride { session, keyboard, .. } = ride;
+    drop(keyboard);
+    screen.clear_live_line();
+    screen.set_raw(false);
+    match leave::farewell(end, session.stage(), claim, screen, signals).await {
+        // The gateway's own verdict stands in the session.
+        None => session.finish(JobStatus::Unknown, None),
+        Some(Ending { status, cause, reason }) => {
+            let mut report = session.finish(status, Some(reason));
+            report.cause = report.cause.or_else(|| cause.map(str::to_owned));
+            report
+        }
+    }
 }
 
-async fn pump(
-    connection: Connection,
-    session: &mut Session,
-    keyboard: &mut Option<Keyboard>,
-    screen: &mut Screen<Stdout, Stderr>,
-    signals: &mut Signals,
-) -> End {
-    let (mut reader, mut writer) = tokio::io::split(connection);
-    let mut buffer = vec![0; CHUNK];
-    let mut filter = KeyFilter::default();
-    let mut typed = TypedFrames::default();
-    let mut over: Option<End> = None;
-    loop {
-        if !screen.is_pending()
-            && let Some(end) = over.take()
-        {
-            // The gateway waits for us to close; it may also be gone.
-            let _ = timeout(FAREWELL, writer.shutdown()).await;
-            return end;
-        }
-        tokio::select! {
-            signal = signals.next() => return End::Left(signal.to_owned()),
-            shown = screen.drain(), if screen.is_pending() => if let Err(error) = shown {
-                return End::Left(format!("standard output is closed ({error})"));
-            },
-            keys = next_keys(keyboard), if over.is_none() && typed.has_room() => match keys {
-                None => return End::Left("the terminal is gone".to_owned()),
-                Some(keys) => {
-                    let keys = filter.on_keys(&keys);
-                    if !keys.bytes.is_empty() {
-                        typed.add(keys.bytes);
-                    }
-                    if keys.leave {
-                        return End::Left("Ctrl-A Ctrl-C".to_owned());
-                    }
+/// Everything that a run's stream needs over its connections.
+struct Ride<'a> {
+    claim: &'a Claim,
+    patience: Patience,
+    session: Session,
+    /// None: the person wants quiet.
+    progress: Option<Progress>,
+    filter: KeyFilter,
+    keyboard: Option<Keyboard>,
+    screen: &'a mut ProcessScreen,
+    signals: &'a mut Signals,
+}
+
+impl Ride<'_> {
+    /// Connection after connection.
+    async fn follow(&mut self, mut connection: Connection) -> End {
+        loop {
+            let before = self.session.messages();
+            let end = self.pump(connection).await;
+            if self.session.messages() > before {
+                self.patience.progressed();
+            }
+            let why = match end {
+                End::Broken(why) => why,
+                End::Damaged(why) => {
+                    self.patience.damaged();
+                    why
                 }
+                end => return end,
+            };
+            let Some(run) = self.claim.can_resume() else { return End::Lost(why) };
+            match self.come_back(run, why).await {
+                Ok(again) => {
+                    self.session.reconnected();
+                    connection = again;
+                }
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// One connection, until something ends it.
+    async fn pump(&mut self, connection: Connection) -> End {
+        let (mut reader, mut writer) = tokio::io::split(connection);
+        let mut buffer = vec![0; CHUNK];
+        let mut typed = TypedFrames::default();
+        let mut over = false;
+        loop {
+            if over && !self.screen.is_pending() {
+                // The gateway waits for us to close; it may also be gone.
+                let _ = timeout(FAREWELL, writer.shutdown()).await;
+                return End::Verdict;
+            }
+            tokio::select! {
+                signal = self.signals.next() => return End::Left(signal.to_owned()),
+                shown = self.screen.drain(), if self.screen.is_pending() => if let Err(error) = shown {
+                    return closed(&error);
+                },
+                keys = next_keys(&mut self.keyboard), if !over && typed.has_room() => {
+                    if let Some(end) = self.on_keys(keys, &mut typed).await {
+                        return end;
+                    }
+                },
+                () = typed.send(&mut writer), if typed.is_due() => {}
+                received = reader.read(&mut buffer), if !over && !self.screen.is_pending() => match received {
+                    Ok(0) => return End::Broken("closed by the gateway".to_owned()),
+                    Ok(count) => match self.receive(&buffer[..count]) {
+                        Ok(ends) => over = ends,
+                        Err(end) => return end,
+                    },
+                    Err(error) => return End::Broken(root_cause(&error)),
+                },
+                shown = next_progress(&mut self.progress, self.claim), if !over && !self.screen.is_pending() => {
+                    self.show_progress(shown);
+                }
+            }
+        }
+    }
+
+    async fn on_keys(&mut self, keys: Option<Vec<u8>>, typed: &mut TypedFrames) -> Option<End> {
+        let Some(keys) = keys else { return Some(End::Left("the terminal is gone".to_owned())) };
+        let keys = self.filter.on_keys(&keys);
+        if !keys.bytes.is_empty() {
+            typed.add(keys.bytes);
+        }
+        self.command(keys.command?).await
+    }
+
+    /// What the person wants. `None`: it cannot be, and the run goes on as it was.
+    async fn command(&mut self, command: Command) -> Option<End> {
+        match command {
+            Command::Leave => Some(End::Left("Ctrl-A Ctrl-C".to_owned())),
+            Command::Detach => tokio::select! {
+                told = leave::let_go(self.claim, self.session.position()) => match told {
+                    Ok(()) => Some(End::Detached),
+                    Err(why) => {
+                        self.screen.note(&Note::client(Severity::Error, why));
+                        None
+                    }
+                },
+                signal = self.signals.next() => Some(End::Left(signal.to_owned())),
             },
-            () = typed.send(&mut writer), if typed.is_due() => {}
-            received = reader.read(&mut buffer), if over.is_none() && !screen.is_pending() => {
-                over = match received {
-                    Ok(0) => Some(End::Broken("closed by the gateway".to_owned())),
-                    Ok(count) => receive(session, &buffer[..count], screen),
-                    Err(error) => Some(End::Broken(root_cause(&error))),
-                };
+        }
+    }
+
+    /// Whether the verdict was among it.
+    fn receive(&mut self, bytes: &[u8]) -> Result<bool, End> {
+        let mut outputs = Vec::new();
+        let result = self.session.on_bytes(bytes, &mut outputs);
+        for output in outputs {
+            self.screen.show(output);
+        }
+        if let Some(progress) = &mut self.progress {
+            let speaks = self.session.position().console > 0;
+            progress.observe(self.session.stage(), speaks, Instant::now());
+        }
+        match result {
+            Err(error) => Err(End::Damaged(error.to_string())),
+            Ok(()) => Ok(self.session.is_over()),
+        }
+    }
+
+    fn show_progress(&mut self, shown: Shown) {
+        match shown {
+            Shown::Live(text) => self.screen.live_line(&format!("[executorctl] {text}")),
+            Shown::Line(text) => self.screen.note(&Note::client(Severity::Info, text)),
+            Shown::Nothing => {}
+        }
+    }
+
+    /// Asks for the stream again until the gateway gives it.
+    async fn come_back(&mut self, run: u64, mut why: String) -> Result<Connection, End> {
+        let text = format!("the connection broke ({why}); job {run} goes on, coming back to it");
+        let mut told = false;
+        loop {
+            let Some(delay) = self.patience.next_try(Instant::now()) else {
+                return Err(End::Lost(why));
+            };
+            if !std::mem::replace(&mut told, true) {
+                self.screen.note(&Note::client(Severity::Warn, &*text));
+            }
+            let (claim, position) = (self.claim, self.session.position());
+            let attempt = async move {
+                sleep(delay).await;
+                claim.attach(run, position, false).await
+            };
+            tokio::pin!(attempt);
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            let result = loop {
+                tokio::select! {
+                    signal = self.signals.next() => return Err(End::Left(signal.to_owned())),
+                    shown = self.screen.drain(), if self.screen.is_pending() => if let Err(error) = shown {
+                        return Err(closed(&error));
+                    },
+                    // Only our commands: what is typed now for the DUT would arrive at another time than it was meant.
+                    keys = next_keys(&mut self.keyboard) => match keys {
+                        None => return Err(End::Left("the terminal is gone".to_owned())),
+                        Some(keys) => match self.filter.on_keys(&keys).command {
+                            None => {}
+                            Some(Command::Leave) => return Err(End::Left("Ctrl-A Ctrl-C".to_owned())),
+                            Some(Command::Detach) => {
+                                let text = "the gateway is away and cannot be told to let the job go on: try again when it is back, or leave with Ctrl-A Ctrl-C";
+                                self.screen.note(&Note::client(Severity::Warn, text));
+                            }
+                        },
+                    },
+                    _ = second.tick() => {
+                        let away = self.patience.away(Instant::now()).as_secs();
+                        self.screen.live_line(&format!("[executorctl] the gateway is away since {away} s"));
+                    }
+                    result = &mut attempt => break result,
+                }
+            };
+            match result {
+                Ok(stream) => {
+                    let away = self.patience.away(Instant::now()).as_secs_f64();
+                    let text = format!("connected again after {away:.1} s, nothing was missed");
+                    self.screen.note(&Note::client(Severity::Info, text));
+                    return Ok(Box::new(stream));
+                }
+                Err(error) if is_final(&error) => return Err(End::Lost(error.to_string())),
+                Err(error) => why = error.to_string(),
             }
         }
     }
 }
 
-fn receive(session: &mut Session, bytes: &[u8], screen: &mut Screen<Stdout, Stderr>) -> Option<End> {
-    let mut outputs = Vec::new();
-    let result = session.on_bytes(bytes, &mut outputs);
-    for output in outputs {
-        screen.show(output);
-    }
-    match result {
-        Err(error) => Some(End::Broken(error.to_string())),
-        Ok(()) => session.is_over().then_some(End::Verdict),
-    }
+fn closed(error: &std::io::Error) -> End {
+    End::Left(format!("standard output is closed ({error})"))
 }
 
 /// Keys on their way to the gateway.
@@ -188,6 +338,13 @@ impl TypedFrames {
 async fn next_keys(keyboard: &mut Option<Keyboard>) -> Option<Vec<u8>> {
     match keyboard {
         Some(keyboard) => keyboard.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_progress(progress: &mut Option<Progress>, claim: &Claim) -> Shown {
+    match progress {
+        Some(progress) => progress.next(&claim.gateway, claim.can_resume()).await,
         None => std::future::pending().await,
     }
 }

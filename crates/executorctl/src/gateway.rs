@@ -4,7 +4,12 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{
+    Client, Method, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    redirect,
+};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// How long the gateway may take to accept a connection.
@@ -15,6 +20,9 @@ const QUESTION_TIME: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(60);
 /// The most that is read of an answer.
 const MAX_ANSWER: usize = 32 << 20;
+
+/// Names the environment variable with the token.
+const TOKEN_VARIABLE: &str = "FARMGATE_TOKEN";
 
 /// Why the gateway did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +37,11 @@ pub enum GatewayError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The token of the environment cannot be sent.
+    #[error(
+        "{TOKEN_VARIABLE} holds characters that no token has: copy it again, without spaces and line ends"
+    )]
+    BadToken,
     /// No TLS or no resolver: the machine, not the gateway.
     #[error("cannot set up the HTTP client: {0}")]
     Client(String),
@@ -87,8 +100,9 @@ fn prefix(status: StatusCode) -> String {
 
 fn remedy(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::UNAUTHORIZED => "\nPresent a token: -e http://x:TOKEN@HOST/",
-        StatusCode::CONFLICT => "\nTo wait for a machine: run --wait",
+        StatusCode::UNAUTHORIZED => {
+            "\nPresent a token: -e http://x:TOKEN@HOST/, or FARMGATE_TOKEN in the environment"
+        }
         _ => "",
     }
 }
@@ -110,11 +124,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// For the URL that a person gave; a missing `http://` is added.
+    /// For the URL that a person gave; a missing `http://` is added. A URL without a user gets the token of the
+    /// environment (`FARMGATE_TOKEN`).
     ///
     /// # Errors
-    /// [`GatewayError::BadUrl`], [`GatewayError::Client`].
+    /// [`GatewayError::BadUrl`], [`GatewayError::BadToken`], [`GatewayError::Client`].
     pub fn new(text: &str) -> Result<Self, GatewayError> {
+        Self::with_token(text, std::env::var(TOKEN_VARIABLE).ok().as_deref())
+    }
+
+    fn with_token(text: &str, token: Option<&str>) -> Result<Self, GatewayError> {
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         // What follows the last `@` holds no password.
         let harmless = || text.rsplit('@').next().unwrap_or_default().to_owned();
@@ -127,7 +146,10 @@ impl Gateway {
                 base.host_str().unwrap_or("")
             )));
         }
+        let in_url = !base.username().is_empty() || base.password().is_some();
+        let token = token.filter(|token| !token.is_empty() && !in_url);
         let client = Client::builder()
+            .default_headers(authorization(token)?)
             .user_agent(concat!("executorctl/", env!("CARGO_PKG_VERSION")))
             .http1_only()
             // A submission must not be sent again, changed, to somewhere else.
@@ -169,17 +191,37 @@ impl Gateway {
     /// # Errors
     /// Everything that is no success, as [`GatewayError`].
     pub async fn get(&self, segments: &[&str]) -> Result<Vec<u8>, GatewayError> {
-        let response = self
-            .client
-            .get(self.resource(segments))
-            .timeout(QUESTION_TIME)
-            .send()
-            .await
-            .map_err(|e| self.failed(&e))?;
+        self.ask(Method::GET, self.resource(segments)).await
+    }
+
+    /// Asks for something to be done.
+    ///
+    /// # Errors
+    /// Everything that is no success, as [`GatewayError`].
+    pub async fn post(&self, url: Url) -> Result<Vec<u8>, GatewayError> {
+        self.ask(Method::POST, url).await
+    }
+
+    /// A question whose answer is a body.
+    ///
+    /// # Errors
+    /// Everything that is no success, as [`GatewayError`].
+    pub async fn ask(&self, method: Method, url: Url) -> Result<Vec<u8>, GatewayError> {
+        let request = self.client.request(method, url).timeout(QUESTION_TIME);
+        let response = request.send().await.map_err(|e| self.failed(&e))?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
         self.body(response).await
+    }
+
+    /// What an answer means.
+    ///
+    /// # Errors
+    /// [`GatewayError::Strange`]: it is no answer of a gateway.
+    pub fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, GatewayError> {
+        serde_json::from_slice(body)
+            .map_err(|error| GatewayError::Strange { url: self.shown(), reason: error.to_string() })
     }
 
     /// What a failed request means to a person.
@@ -209,7 +251,11 @@ impl Gateway {
         }
     }
 
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, GatewayError> {
+    /// The whole body of an answer, bounded.
+    ///
+    /// # Errors
+    /// It breaks off or is too long.
+    pub async fn body(&self, mut response: Response) -> Result<Vec<u8>, GatewayError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| self.failed(&e))? {
             if body.len() + chunk.len() > MAX_ANSWER {
@@ -222,6 +268,18 @@ impl Gateway {
     }
 }
 
+/// The header that carries a token; never shown.
+fn authorization(token: Option<&str>) -> Result<HeaderMap, GatewayError> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+        let mut bearer = bearer.map_err(|_| GatewayError::BadToken)?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+    }
+    Ok(headers)
+}
+
 /// The text of an error body: `error_msg` of a submission, `error` of the rest of the API, `reason` of old gateways,
 /// or the body itself.
 fn error_text(body: &[u8]) -> String {
@@ -231,7 +289,12 @@ fn error_text(body: &[u8]) -> String {
         })
     });
     let text = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    if text.trim().is_empty() { "no reason given".to_owned() } else { text }
+    match text.trim_start().chars().next() {
+        None => "no reason given".to_owned(),
+        // Of a web server or proxy, or of a gateway that does not know such a request.
+        Some('<') => "it answers with a web page: this gateway may be too old for this command".to_owned(),
+        Some(_) => text,
+    }
 }
 
 #[cfg(test)]
@@ -264,10 +327,19 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_cannot_be_sent_is_refused_without_showing_it() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let error = Gateway::with_token("h", Some("sec\nret")).unwrap_err().to_string();
+        assert!(error.contains("FARMGATE_TOKEN") && !error.contains("ret"), "{error}");
+        assert!(!format!("{:?}", Gateway::with_token("h", Some("secret")).unwrap()).contains("secret"));
+    }
+
+    #[test]
     fn error_texts_are_found_wherever_a_gateway_puts_them() {
         assert_eq!(error_text(br#"{"version": 1, "error_msg": "a\n  b"}"#), "a\n  b");
         assert_eq!(error_text(br#"{"error": "no"}"#), "no");
         assert_eq!(error_text(b"plain"), "plain");
         assert_eq!(error_text(b""), "no reason given");
+        assert!(error_text(b"\n<!doctype html>\n<title>404").contains("too old"));
     }
 }

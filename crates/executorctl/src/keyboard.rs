@@ -1,5 +1,5 @@
 //! The person's keys: a thread that reads the raw terminal, and the small machine that finds our own commands in
-//! them (Ctrl-A Ctrl-C, Ctrl-A Ctrl-A). What is left belongs to the DUT.
+//! them (Ctrl-A Ctrl-C, Ctrl-A Ctrl-D, Ctrl-A Ctrl-A). What is left belongs to the DUT.
 
 use std::{
     io,
@@ -18,18 +18,28 @@ use crate::terminal::RawMode;
 
 const CTRL_A: u8 = 0x01;
 const CTRL_C: u8 = 0x03;
+const CTRL_D: u8 = 0x04;
 /// Bytes taken from the terminal at once.
 const CHUNK: usize = 1024;
 /// Chunks that wait while the gateway does not take them; then the terminal waits.
 const WAITING_CHUNKS: usize = 16;
+
+/// What the person wants of this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Ctrl-A Ctrl-C.
+    Leave,
+    /// Ctrl-A Ctrl-D: leave, and let the job go on.
+    Detach,
+}
 
 /// What typed bytes mean.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Typed {
     /// For the DUT.
     pub bytes: Vec<u8>,
-    /// The person leaves.
-    pub leave: bool,
+    /// For us. What was typed after it is dropped.
+    pub command: Option<Command>,
 }
 
 /// Finds the commands in what is typed.
@@ -39,18 +49,19 @@ pub struct KeyFilter {
 }
 
 impl KeyFilter {
-    /// Takes typed bytes. Ctrl-A and then any other key than the two commands sends that key alone, as the published
+    /// Takes typed bytes. Ctrl-A and then any other key than the commands sends that key alone, as the published
     /// client does.
     pub fn on_keys(&mut self, keys: &[u8]) -> Typed {
         let mut typed = Typed::default();
         for &key in keys {
             match (std::mem::take(&mut self.after_ctrl_a), key) {
-                (true, CTRL_C) => {
-                    typed.leave = true;
-                    break;
-                }
+                (true, CTRL_C) => typed.command = Some(Command::Leave),
+                (true, CTRL_D) => typed.command = Some(Command::Detach),
                 (false, CTRL_A) => self.after_ctrl_a = true,
                 _ => typed.bytes.push(key),
+            }
+            if typed.command.is_some() {
+                break;
             }
         }
         typed
@@ -144,19 +155,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn typed(keys: &[u8]) -> (Vec<u8>, bool) {
+    fn typed(keys: &[u8]) -> (Vec<u8>, Option<Command>) {
         let typed = KeyFilter::default().on_keys(keys);
-        (typed.bytes, typed.leave)
+        (typed.bytes, typed.command)
     }
 
     #[test]
-    fn only_two_combinations_are_ours() {
-        assert_eq!(typed(b"ls\r\x03"), (b"ls\r\x03".to_vec(), false), "Ctrl-C alone is the DUT's");
-        assert_eq!(typed(b"\x01"), (vec![], false));
-        assert_eq!(typed(b"a\x01\x01b"), (b"a\x01b".to_vec(), false));
-        assert_eq!(typed(b"\x01x"), (b"x".to_vec(), false));
-        assert_eq!(typed(b"a\x01\x03b"), (b"a".to_vec(), true));
-        assert_eq!(typed(b"\x01\x01\x03"), (b"\x01\x03".to_vec(), false), "a sent Ctrl-A is no prefix");
+    fn only_three_combinations_are_ours() {
+        assert_eq!(typed(b"ls\r\x03\x04"), (b"ls\r\x03\x04".to_vec(), None), "Ctrl-C alone is the DUT's");
+        assert_eq!(typed(b"\x01"), (vec![], None));
+        assert_eq!(typed(b"a\x01\x01b"), (b"a\x01b".to_vec(), None));
+        assert_eq!(typed(b"\x01x"), (b"x".to_vec(), None));
+        assert_eq!(typed(b"a\x01\x03b"), (b"a".to_vec(), Some(Command::Leave)));
+        assert_eq!(typed(b"a\x01\x04b"), (b"a".to_vec(), Some(Command::Detach)));
+        assert_eq!(typed(b"\x01\x01\x03"), (b"\x01\x03".to_vec(), None), "a sent Ctrl-A is no prefix");
     }
 
     proptest! {
@@ -165,12 +177,12 @@ mod tests {
             let cut = cut.min(keys.len());
             let mut filter = KeyFilter::default();
             let mut first = filter.on_keys(&keys[..cut]);
-            if !first.leave {
+            if first.command.is_none() {
                 let second = filter.on_keys(&keys[cut..]);
                 first.bytes.extend(second.bytes);
-                first.leave = second.leave;
+                first.command = second.command;
             }
-            prop_assert_eq!((first.bytes, first.leave), typed(&keys));
+            prop_assert_eq!((first.bytes, first.command), typed(&keys));
         }
     }
 }

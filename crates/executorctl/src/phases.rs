@@ -7,10 +7,13 @@ use std::time::Duration;
 use farmgate_protocol::{Timestamp, console::Tag};
 use serde::Serialize;
 
+/// The part in which a run has no machine yet.
+pub const QUEUE: &str = "queue";
+
 /// A part of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Phase {
-    /// `setup`, `power`, `firmware`, `network boot`, `kernel`, `job`, `teardown`.
+    /// `queue`, `setup`, `power`, `firmware`, `network boot`, `kernel`, `job`, `teardown`.
     pub name: &'static str,
     /// Its length; the sum over all boots.
     pub seconds: f64,
@@ -57,7 +60,7 @@ impl Phases {
     pub fn mark(&mut self, tag: Tag, date: Timestamp) {
         self.alive(date);
         match tag {
-            Tag::Queued => self.begin("queue", date),
+            Tag::Queued => self.begin(QUEUE, date),
             Tag::InfraSetupStart => self.begin("setup", date),
             Tag::InfraSetupComplete | Tag::InfraSetupError | Tag::InfraTeardownComplete => self.close(date),
             Tag::PowerCycleStart => self.begin("power", date),
@@ -85,6 +88,15 @@ impl Phases {
             | Tag::PatternMatched
             | Tag::Verdict
             | Tag::Resumed => {}
+        }
+    }
+
+    /// The part that is open: its name.
+    pub const fn now(&self) -> Option<&'static str> {
+        match self.open {
+            Open::Nothing => None,
+            Open::Plain(name, _) => Some(name),
+            Open::NetworkBoot { .. } => Some("network boot"),
         }
     }
 

@@ -9,20 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use farmgate_protocol::{JobStatus, Timestamp, console::Severity};
+use farmgate_protocol::{JobStatus, Timestamp, console::Severity, submit::RunTicket};
 use rustix::net::sockopt;
 use tokio::{
-    io::{Stderr, Stdout},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
 
 use crate::{
     args::RunArgs,
-    drive::{Connection, drive},
+    claim::{Claim, Role, is_final},
+    drive::{Connection, ProcessScreen, drive},
     gateway::{Gateway, GatewayError},
+    patience::Patience,
+    recover::{self, Found},
     screen::Screen,
-    session::{Note, Report},
+    session::{Note, Position, Report},
     signals::Signals,
     submit::{Admission, Submission, SubmitError},
     summary,
@@ -36,8 +38,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const REMINDER: Duration = Duration::from_secs(60);
 /// While we wait for a machine the gateway may be away for this long: it may just be restarting.
 const GATEWAY_AWAY: Duration = Duration::from_secs(60);
-
-type ProcessScreen = Screen<Stdout, Stderr>;
 
 /// Why there is no run.
 #[derive(Debug, thiserror::Error)]
@@ -55,34 +55,50 @@ enum StartError {
         CALL_BACK_TIME.as_secs()
     )]
     NoCall { port: u16 },
+    #[error("{0}\nTo wait for a machine: run --wait")]
+    Busy(GatewayError),
+    #[error(
+        "this gateway cannot run a job without its client: submit it without --detach. It may have begun with the job, which ends now"
+    )]
+    CannotDetach,
+    #[error("{0}. Whether the gateway took the job is not known: executorctl jobs")]
+    Unanswered(GatewayError),
     #[error("{0}: given up before a machine had the job")]
     GivenUp(&'static str),
 }
 
-/// Carries the command out.
-pub async fn run(url: &str, args: &RunArgs) -> JobStatus {
+/// Carries the command out. Gives the exit code.
+pub async fn run(url: &str, args: &RunArgs) -> u8 {
     let mut screen = Screen::of_process(args.quiet);
     let mut timings = None;
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
             eprintln!("executorctl: cannot listen for signals: {error}");
-            return JobStatus::SetupFail;
+            return JobStatus::SetupFail.exit_code();
         }
     };
     let started = tokio::select! {
         started = start(url, args, &mut screen, &mut timings) => started,
         signal = signals.next() => Err(StartError::GivenUp(signal)),
     };
+    let patience = Duration::from_secs(args.reconnect);
     let report = match started {
-        Ok(connection) => {
-            let report = drive(connection, &mut screen, &mut signals).await;
-            let text = summary::render(&report, !args.quiet, screen.style().colour);
-            screen.error_text(&text);
+        Ok(Started::Stream(connection, claim)) => {
+            let report = drive(connection, &claim, patience, &mut screen, &mut signals).await;
+            tell_summary(&report, !args.quiet, &mut screen);
             report
         }
+        Ok(Started::Alone(run)) => {
+            let text = format!(
+                "job {run} runs by itself. Come back: executorctl attach {run}; its console: executorctl logs {run}; end it: executorctl cancel {run}"
+            );
+            screen.note(&Note::client(Severity::Info, text));
+            screen.word(&run.to_string());
+            write_out(&mut screen, &mut signals).await;
+            return 0;
+        }
         Err(error) => {
-            screen.live_line("");
             screen.note(&Note::client(Severity::Error, format!("the job did not start: {error}")));
             Report::not_started(error.to_string())
         }
@@ -93,12 +109,22 @@ pub async fn run(url: &str, args: &RunArgs) -> JobStatus {
         screen.note(&Note::client(Severity::Warn, format!("cannot write {}: {error}", path.display())));
     }
     screen.verdict(report.status);
-    // A reader that never reads must not keep us from ending.
+    write_out(&mut screen, &mut signals).await;
+    report.status.exit_code()
+}
+
+/// Says how a run ended, for a person.
+pub fn tell_summary(report: &Report, full: bool, screen: &mut ProcessScreen) {
+    let text = summary::render(report, full, screen.style().colour);
+    screen.error_text(&text);
+}
+
+/// Writes what is left. A reader that never reads must not keep us from ending.
+pub async fn write_out(screen: &mut ProcessScreen, signals: &mut Signals) {
     tokio::select! {
         _ = screen.drain() => {}
         _ = signals.next() => {}
     }
-    report.status
 }
 
 async fn start(
@@ -106,13 +132,13 @@ async fn start(
     args: &RunArgs,
     screen: &mut ProcessScreen,
     timings: &mut Option<(PathBuf, File)>,
-) -> Result<Connection, StartError> {
+) -> Result<Started, StartError> {
     if let Some(path) = &args.timings_json {
         *timings = Some((path.clone(), create(path)?));
     }
     let gateway = Gateway::new(url)?;
     let submission = Submission::new(args, std::env::vars_os(), ticket)?;
-    submit(&gateway, &submission, args.wait, screen).await
+    submit(&gateway, &submission, args, screen).await
 }
 
 fn create(path: &Path) -> Result<File, StartError> {
@@ -133,32 +159,47 @@ fn ticket() -> String {
     format!("executorctl-{}-{}", Timestamp::now().as_micros(), std::process::id())
 }
 
-/// Until there is a connection of a run.
+/// What a submission has become.
+enum Started {
+    /// A stream.
+    Stream(Connection, Claim),
+    /// A run that needs nobody.
+    Alone(u64),
+}
+
+/// Until there is a run, and a connection of it if it shall be followed.
 async fn submit(
     gateway: &Gateway,
     submission: &Submission,
-    wait: bool,
+    args: &RunArgs,
     screen: &mut ProcessScreen,
-) -> Result<Connection, StartError> {
+) -> Result<Started, StartError> {
     let listener = listen().await.map_err(StartError::Listen)?;
     let port = listener.local_addr().map_err(StartError::Listen)?.port();
     let mut waiting: Option<Waiting> = None;
     loop {
+        let posted = Instant::now();
         match submission.post(gateway, port).await {
-            Ok(Admission::Upgraded { stream, run }) => {
-                screen.live_line("");
-                let run = run.map(|run| format!(" as run {run}")).unwrap_or_default();
+            Ok(Admission::Upgraded { stream, ticket }) => {
+                let claim = claim(gateway, ticket);
+                if args.detach {
+                    return claim.run.map(Started::Alone).ok_or(StartError::CannotDetach);
+                }
+                let run = claim.run.map(|run| format!(" as job {run}")).unwrap_or_default();
                 tell(screen, format!("the gateway took the job{run}")).await;
-                return Ok(Box::new(stream));
+                return Ok(Started::Stream(Box::new(stream), claim));
             }
-            Ok(Admission::CallsBack) => {
-                screen.live_line("");
+            Ok(Admission::CallsBack { run }) => {
+                if args.detach {
+                    return run.map(Started::Alone).ok_or(StartError::CannotDetach);
+                }
                 tell(screen, format!("the gateway took the job and calls back on port {port}")).await;
-                return Ok(Box::new(accept(&listener, port).await?));
+                let claim = Claim { run, ..claim(gateway, None) };
+                return Ok(Started::Stream(Box::new(accept(&listener, port).await?), claim));
             }
             Ok(Admission::Busy(error)) => {
-                if !wait {
-                    return Err(error.into());
+                if !args.wait {
+                    return Err(StartError::Busy(error));
                 }
                 waiting.get_or_insert_with(Waiting::new).busy(error, screen);
             }
@@ -166,12 +207,84 @@ async fn submit(
                 error @ (GatewayError::Unreachable { .. } | GatewayError::Broken { .. }),
             )) => match &mut waiting {
                 Some(waiting) if waiting.may_be_away() => waiting.away(&error, screen),
-                _ => return Err(error.into()),
+                Some(_) => return Err(error.into()),
+                None => {
+                    if let Some(run) = recover(gateway, submission, args, posted, error, screen).await? {
+                        return join(gateway, run, args, screen).await;
+                    }
+                }
             },
             Err(error) => return Err(error.into()),
         }
         let _ = screen.drain().await;
         sleep(RETRY).await;
+    }
+}
+
+fn claim(gateway: &Gateway, ticket: Option<RunTicket>) -> Claim {
+    let (run, token) = match ticket {
+        Some(ticket) => (Some(ticket.id), Some(ticket.resume_token).filter(|token| !token.is_empty())),
+        None => (None, None),
+    };
+    let resumable = token.is_some();
+    Claim { gateway: gateway.clone(), run, token, role: Role::Submitter, resumable }
+}
+
+/// The answer to the submission was lost. Gives the run, or None if the gateway never took the job: then it can be
+/// submitted again.
+async fn recover(
+    gateway: &Gateway,
+    submission: &Submission,
+    args: &RunArgs,
+    posted: Instant,
+    error: GatewayError,
+    screen: &mut ProcessScreen,
+) -> Result<Option<u64>, StartError> {
+    // One that was not reached has nothing; one that does not wait has given no name to look for.
+    let (GatewayError::Broken { .. }, Some(job_id), true) = (&error, submission.job_id(), args.wait) else {
+        return Err(match error {
+            GatewayError::Broken { .. } => StartError::Unanswered(error),
+            error => error.into(),
+        });
+    };
+    screen.note(&Note::client(Severity::Warn, format!("{error}; asking whether the gateway took the job")));
+    let mut patience = Patience::new(Duration::from_secs(args.reconnect));
+    while let Some(delay) = patience.next_try(Instant::now()) {
+        let _ = screen.drain().await;
+        sleep(delay).await;
+        match recover::find(gateway, job_id, posted).await {
+            Ok(Found::Run(run)) => return Ok(Some(run)),
+            Ok(Found::Nothing) => return Ok(None),
+            Ok(Found::Unknown) => break,
+            Err(error) if is_final(&error) => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+    Err(StartError::Unanswered(error))
+}
+
+/// The stream of a run that was submitted and whose answer was lost.
+async fn join(
+    gateway: &Gateway,
+    run: u64,
+    args: &RunArgs,
+    screen: &mut ProcessScreen,
+) -> Result<Started, StartError> {
+    if args.detach {
+        return Ok(Started::Alone(run));
+    }
+    tell(screen, format!("the gateway took the job as job {run}")).await;
+    let claim = Claim { role: Role::Submitter, ..Claim::visitor(gateway.clone(), run) };
+    let mut patience = Patience::new(Duration::from_secs(args.reconnect));
+    loop {
+        match claim.attach(run, Position::default(), false).await {
+            Ok(stream) => return Ok(Started::Stream(Box::new(stream), claim)),
+            Err(error) if is_final(&error) => return Err(error.into()),
+            Err(error) => match patience.next_try(Instant::now()) {
+                Some(delay) => sleep(delay).await,
+                None => return Err(error.into()),
+            },
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, Stderr, Stdout};
 
 use crate::{
     session::{Note, Origin, Output},
-    terminal::{Colour, printable, wants_colour},
+    terminal::{self, Colour, printable, wants_colour},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct Screen<O, E> {
     out_line_open: bool,
     /// The same where both outputs meet; a note there ends the line.
     shared_line_open: bool,
+    /// A line stands there that the next one replaces.
+    live_shown: bool,
 }
 
 impl Screen<Stdout, Stderr> {
@@ -75,7 +77,16 @@ impl<O: AsyncWrite + Unpin, E: AsyncWrite + Unpin> Screen<O, E> {
     /// Over any two outputs.
     pub fn new(out: O, error: E, style: Style) -> Self {
         let queue = VecDeque::new();
-        Self { out, error, style, queue, written: 0, out_line_open: false, shared_line_open: false }
+        Self {
+            out,
+            error,
+            style,
+            queue,
+            written: 0,
+            out_line_open: false,
+            shared_line_open: false,
+            live_shown: false,
+        }
     }
 
     /// How things are written.
@@ -88,6 +99,7 @@ impl<O: AsyncWrite + Unpin, E: AsyncWrite + Unpin> Screen<O, E> {
         match output {
             Output::Console(bytes) => {
                 if let Some(&last) = bytes.last() {
+                    self.clear_live_line();
                     self.out_line_open = last != b'\n';
                     self.shared_line_open = self.out_line_open;
                     self.queue.push_back((Place::Out, bytes));
@@ -118,16 +130,31 @@ impl<O: AsyncWrite + Unpin, E: AsyncWrite + Unpin> Screen<O, E> {
         self.error_text(&lines.join("\n"));
     }
 
-    /// Queues a line that the next one replaces; an empty one takes it away. Only for terminals.
+    /// Queues a line that the next one replaces, and that vanishes before anything else is shown. Only for terminals,
+    /// and never beside an open line of the console.
     pub fn live_line(&mut self, text: &str) {
-        if self.style.live && !self.style.quiet {
-            let text = Colour::Dim.paint(self.style.colour, text);
-            self.queue.push_back((Place::Error, format!("\r\x1b[K{text}").into_bytes()));
+        if !self.style.live || self.style.quiet || (self.style.shared && self.shared_line_open) {
+            return;
+        }
+        let text = printable(text).lines().collect::<Vec<_>>().join(" ");
+        // A line that wraps could not be taken away again.
+        let columns = terminal::error_columns().unwrap_or(80);
+        let cut: String = text.chars().take(columns.saturating_sub(1)).collect();
+        let text = Colour::Dim.paint(self.style.colour, &cut);
+        self.queue.push_back((Place::Error, format!("\r\x1b[K{text}").into_bytes()));
+        self.live_shown = true;
+    }
+
+    /// Takes the line away that was to be replaced.
+    pub fn clear_live_line(&mut self) {
+        if std::mem::take(&mut self.live_shown) {
+            self.queue.push_back((Place::Error, b"\r\x1b[K".to_vec()));
         }
     }
 
     /// Queues text for standard error; a last line end is added where it lacks.
     pub fn error_text(&mut self, text: &str) {
+        self.clear_live_line();
         let end = if self.style.raw { "\r\n" } else { "\n" };
         let mut bytes = Vec::with_capacity(text.len() + 8);
         if self.style.shared && std::mem::take(&mut self.shared_line_open) {
@@ -144,6 +171,12 @@ impl<O: AsyncWrite + Unpin, E: AsyncWrite + Unpin> Screen<O, E> {
 
     /// Queues the verdict's word, on a line of its own.
     pub fn verdict(&mut self, status: JobStatus) {
+        self.word(status.as_str());
+    }
+
+    /// Queues the last word, on a line of its own.
+    pub fn word(&mut self, word: &str) {
+        self.clear_live_line();
         let start =
             if std::mem::take(&mut self.out_line_open) && (!self.style.shared || self.shared_line_open) {
                 "\n"
@@ -151,7 +184,7 @@ impl<O: AsyncWrite + Unpin, E: AsyncWrite + Unpin> Screen<O, E> {
                 ""
             };
         self.shared_line_open = false;
-        self.queue.push_back((Place::Out, format!("{start}{status}\n").into_bytes()));
+        self.queue.push_back((Place::Out, format!("{start}{word}\n").into_bytes()));
     }
 
     /// Whether there is something to write.
@@ -237,6 +270,23 @@ mod tests {
         let (out, error) = shown(Style { shared: true, raw: true, ..Style::default() }, outputs, true).await;
         assert_eq!(out, "ab\nPASS\n");
         assert_eq!(error, "\r\n[gateway] x\r\n[gateway] y\r\n[gateway] z\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_live_line_vanishes_before_anything_else_and_never_cuts_the_console() {
+        let style = Style { shared: true, live: true, ..Style::default() };
+        let mut screen = Screen::new(Vec::new(), Vec::new(), style);
+        screen.live_line("one");
+        screen.live_line("two\nlines");
+        screen.show(console("login: "));
+        screen.live_line("not beside an open line");
+        screen.show(gateway("note"));
+        screen.live_line("three");
+        screen.verdict(JobStatus::Pass);
+        screen.drain().await.unwrap();
+        let error = String::from_utf8(screen.error).unwrap();
+        let expected = "\r\x1b[Kone\r\x1b[Ktwo lines\r\x1b[K\n[gateway] note\n\r\x1b[Kthree\r\x1b[K";
+        assert_eq!(error, expected);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
-//! A job's connection as a pure state machine: bytes of the gateway in; console bytes, notes for the person and in
-//! the end a report out. It owns what is remembered of a run (patterns, verdict, times) and knows neither sockets
-//! nor terminals.
+//! A job's stream as a pure state machine: bytes of the gateway in; console bytes, notes for the person and in
+//! the end a report out. It owns what is remembered of a run (patterns, verdict, times) and how far the stream was
+//! read, so that it can go on over another connection without missing or doubling a byte. It knows neither sockets nor
+//! terminals.
 
 use farmgate_protocol::{
     JobStatus,
@@ -92,10 +93,22 @@ impl Report {
     }
 }
 
-/// The state of a connection.
+/// How far a run's stream was read: where another connection goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Bytes of console.
+    pub console: u64,
+    /// Number of the last control message; 0: none, or a gateway that does not number them.
+    pub event: u64,
+}
+
+/// The state of a run's stream.
 #[derive(Debug, Default)]
 pub struct Session {
     frames: FrameReader,
+    position: Position,
+    /// Whole messages so far.
+    messages: u64,
     phases: Phases,
     patterns: Vec<PatternMatches>,
     cause: Option<String>,
@@ -117,6 +130,26 @@ impl Session {
             self.on_message(message, outputs);
         }
         Ok(())
+    }
+
+    /// Another connection goes on from [`Self::position`]: what the last one had of a frame is void.
+    pub fn reconnected(&mut self) {
+        self.frames = FrameReader::default();
+    }
+
+    /// How far the stream was read.
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Whole messages so far: it grows while the connection is good for something.
+    pub const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// What goes on, in the word of the table of phases.
+    pub const fn stage(&self) -> Option<&'static str> {
+        self.phases.now()
     }
 
     /// Whether the session's end arrived.
@@ -144,8 +177,10 @@ impl Session {
     }
 
     fn on_message(&mut self, message: Message, outputs: &mut Vec<Output>) {
+        self.messages += 1;
         match message.payload {
             Payload::JobIo(bytes) => {
+                self.position.console += bytes.len() as u64;
                 self.phases.alive(message.date);
                 if let Some(Output::Console(last)) = outputs.last_mut() {
                     last.extend_from_slice(&bytes);
@@ -154,6 +189,12 @@ impl Session {
                 }
             }
             Payload::Control(control) => {
+                if let Some(seq) = control.metadata.get("seq").and_then(Value::as_u64) {
+                    if seq <= self.position.event {
+                        return; // it was told already
+                    }
+                    self.position.event = seq;
+                }
                 self.phases.mark(control.tag, message.date);
                 match control.tag {
                     // The summary says it, after everything else.
@@ -224,9 +265,13 @@ mod tests {
         frame(Payload::Control(control))
     }
 
+    fn outputs_into(session: &mut Session, bytes: &[u8], outputs: &mut Vec<Output>) {
+        session.on_bytes(bytes, outputs).unwrap();
+    }
+
     fn outputs_of(session: &mut Session, bytes: &[u8]) -> Vec<Output> {
         let mut outputs = Vec::new();
-        session.on_bytes(bytes, &mut outputs).unwrap();
+        outputs_into(session, bytes, &mut outputs);
         outputs
     }
 
@@ -289,6 +334,23 @@ mod tests {
     }
 
     #[test]
+    fn the_position_counts_whole_messages_only_and_nothing_is_told_twice() {
+        let numbered = |seq: u64| control(Control::info(Tag::None, format!("n{seq}")).with("seq", seq));
+        let mut session = Session::default();
+        let bytes = [numbered(1), frame(Payload::JobIo(b"abc".to_vec())), numbered(2)].concat();
+        let mut outputs = outputs_of(&mut session, &bytes[..bytes.len() - 1]);
+        assert_eq!(session.position(), Position { console: 3, event: 1 });
+        session.reconnected();
+        outputs.extend(outputs_of(
+            &mut session,
+            &[numbered(1), numbered(2), frame(Payload::JobIo(b"d".to_vec()))].concat(),
+        ));
+        assert_eq!(session.position(), Position { console: 4, event: 2 });
+        let told: Vec<_> = outputs.iter().filter(|o| matches!(o, Output::Note(_))).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+    }
+
+    #[test]
     fn metadata_of_any_shape_is_survived() {
         let mut session = Session::default();
         for metadata in
@@ -306,10 +368,62 @@ mod tests {
         assert!(outputs_of(&mut session, &end(JobStatus::Fail)).is_empty());
     }
 
+    /// What a gateway sends to a client that stands at `from`: `None` is a message, `Some` console bytes.
+    fn rest_of(items: &[Option<Vec<u8>>], from: Position) -> Vec<u8> {
+        let (mut console, mut seq, mut bytes) = (0, 0, Vec::new());
+        for item in items {
+            match item {
+                Some(said) => {
+                    let had = usize::try_from(from.console.saturating_sub(console)).unwrap().min(said.len());
+                    console += said.len() as u64;
+                    if had < said.len() {
+                        bytes.extend(frame(Payload::JobIo(said[had..].to_vec())));
+                    }
+                }
+                None => {
+                    seq += 1;
+                    if seq > from.event {
+                        bytes.extend(control(Control::info(Tag::None, format!("<{seq}>")).with("seq", seq)));
+                    }
+                }
+            }
+        }
+        bytes.extend(end(JobStatus::Pass));
+        bytes
+    }
+
+    /// Console bytes and messages in the order in which they are shown.
+    fn shown(outputs: &[Output]) -> Vec<u8> {
+        let shown = outputs.iter().map(|output| match output {
+            Output::Console(bytes) => bytes.clone(),
+            Output::Note(note) => note.text.clone().into_bytes(),
+        });
+        shown.collect::<Vec<_>>().concat()
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Session::default().on_bytes(&bytes, &mut Vec::new());
+        }
+
+        #[test]
+        fn wherever_connections_break_the_stream_is_shown_once_and_in_order(
+            items in proptest::collection::vec(
+                proptest::option::of(proptest::collection::vec(any::<u8>(), 1..40)), 0..12),
+            cuts in proptest::collection::vec(0.0f64..1.0, 0..8),
+        ) {
+            let mut whole = Vec::new();
+            outputs_into(&mut Session::default(), &rest_of(&items, Position::default()), &mut whole);
+            let (mut session, mut outputs) = (Session::default(), Vec::new());
+            for cut in cuts {
+                let rest = rest_of(&items, session.position());
+                outputs_into(&mut session, &rest[..(rest.len() as f64 * cut) as usize], &mut outputs);
+                session.reconnected();
+            }
+            outputs_into(&mut session, &rest_of(&items, session.position()), &mut outputs);
+            prop_assert!(session.is_over());
+            prop_assert_eq!(shown(&outputs), shown(&whole));
         }
     }
 }

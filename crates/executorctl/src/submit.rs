@@ -10,7 +10,10 @@ use std::{
 
 use farmgate_protocol::{
     console::{UPGRADE_TOKEN, VERSION_HEADER},
-    submit::{Callback, Metadata, Minio, MinioCredentials, TargetSpec},
+    submit::{
+        Callback, Metadata, Minio, MinioCredentials, RESUME_HEADER, RUN_HEADER, RunTicket, SubmitReply,
+        TargetSpec,
+    },
 };
 use reqwest::{
     Body, Response, StatusCode, Upgraded,
@@ -22,7 +25,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    args::RunArgs,
+    args::{self, RunArgs},
     gateway::{Gateway, GatewayError, root_cause},
 };
 
@@ -81,11 +84,14 @@ pub enum Admission {
     Upgraded {
         /// The connection.
         stream: Upgraded,
-        /// The gateway's name of the run.
-        run: Option<String>,
+        /// What finds the run again; an empty token where the gateway cannot give the stream again.
+        ticket: Option<RunTicket>,
     },
     /// Accepted: the gateway dials us.
-    CallsBack,
+    CallsBack {
+        /// The number of the run.
+        run: Option<u64>,
+    },
     /// Every machine that fits is busy or out of service.
     Busy(GatewayError),
 }
@@ -124,9 +130,19 @@ impl Submission {
                 groups: Some(args.minio_groups.clone()),
             }),
             environ: Some(forwarded(args, environ)),
+            // Only what was asked for: a gateway of the other kind does not know these.
+            wait: args.wait.then_some(true),
+            priority: args.priority.as_deref().map(args::priority),
+            detach: args.detach.then_some(true),
+            ignore_deadline: args.ignore_deadline.then_some(true),
             ..Metadata::default()
         };
         Ok(Self { metadata, job, artifacts: artifacts(&args.artifacts)? })
+    }
+
+    /// The name under which the gateway knows it.
+    pub fn job_id(&self) -> Option<&str> {
+        self.metadata.job_id.as_deref()
     }
 
     /// Sends it. `port` is where we listen for a call-back.
@@ -140,6 +156,7 @@ impl Submission {
             .post(gateway.resource(&["jobs"]))
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, UPGRADE_TOKEN)
+            .header(RESUME_HEADER, "yes")
             .multipart(form)
             .send()
             .await
@@ -188,11 +205,18 @@ async fn admission(gateway: &Gateway, response: Response) -> Result<Admission, S
             if !header(UPGRADE.as_str()).is_some_and(|token| token.eq_ignore_ascii_case(UPGRADE_TOKEN)) {
                 return Err(strange("it switches to another protocol than the console's").into());
             }
-            let run = header("Farmgate-Run");
+            let id = header(RUN_HEADER).and_then(|run| run.trim().parse().ok());
+            let resume_token = header(RESUME_HEADER).unwrap_or_default();
+            let ticket = id.map(|id| RunTicket { id, resume_token });
             let stream = response.upgrade().await.map_err(|e| gateway.failed(&e))?;
-            Ok(Admission::Upgraded { stream, run })
+            Ok(Admission::Upgraded { stream, ticket })
         }
-        StatusCode::OK => Ok(Admission::CallsBack),
+        StatusCode::OK => {
+            let body = gateway.body(response).await?;
+            // Old gateways answer less, and nothing that matters here.
+            let reply: Option<SubmitReply> = serde_json::from_slice(&body).ok();
+            Ok(Admission::CallsBack { run: reply.and_then(|reply| reply.run).map(|run| run.id) })
+        }
         StatusCode::CONFLICT => Ok(Admission::Busy(gateway.refused(response).await)),
         _ => Err(gateway.refused(response).await.into()),
     }
@@ -352,6 +376,22 @@ mod tests {
         assert_eq!(metadata(&["-w", path])["job_id"], "ticket");
         assert_eq!(metadata(&["-w", "-j", "mine", path])["job_id"], "mine");
         assert_eq!(metadata(&["-w", "--job-cookie", "c", path])["job_id"], Value::Null);
+    }
+
+    #[test]
+    fn what_only_our_gateways_know_is_sent_only_when_it_was_asked_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let all = metadata(&["-w", "--detach", "--priority", "high", "--ignore-deadline", path]);
+        for (key, value) in [
+            ("wait", json!(true)),
+            ("detach", json!(true)),
+            ("priority", json!("high")),
+            ("ignore_deadline", json!(true)),
+        ] {
+            assert_eq!(all[key], value, "{key}");
+            assert!(metadata(&[path]).get(key).is_none(), "{key}");
+        }
     }
 
     #[test]

@@ -62,7 +62,8 @@ fn line(text: &mut String, label: &str, value: &str) {
     }
 }
 
-const fn verdict_colour(status: JobStatus) -> Colour {
+/// Good, doubtful or bad.
+pub const fn verdict_colour(status: JobStatus) -> Colour {
     match status {
         JobStatus::Pass | JobStatus::Complete => Colour::Green,
         JobStatus::Warn => Colour::Yellow,

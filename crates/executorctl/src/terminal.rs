@@ -75,11 +75,19 @@ fn in_background(terminal: BorrowedFd<'_>) -> bool {
 
 /// Columns and rows of the terminal on standard output, if it is one.
 pub fn size() -> Option<(usize, usize)> {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
+    size_of(&io::stdout())
+}
+
+/// Columns of the terminal on standard error, if it is one.
+pub fn error_columns() -> Option<usize> {
+    size_of(&io::stderr()).map(|(columns, _)| columns)
+}
+
+fn size_of(output: &(impl IsTerminal + AsFd)) -> Option<(usize, usize)> {
+    if !output.is_terminal() {
         return None;
     }
-    let size = tcgetwinsize(&stdout).ok()?;
+    let size = tcgetwinsize(output).ok()?;
     // Some pseudo terminals say 0.
     (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
 }

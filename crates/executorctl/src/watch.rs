@@ -18,8 +18,9 @@ use tokio::{
 
 use crate::{
     args::Format,
-    duts::{self, DutsError},
+    duts,
     events::EventStream,
+    failure::Failure,
     gateway::Gateway,
     signals::Signals,
     table::{self, Row},
@@ -41,9 +42,9 @@ const SHOWN_EVENTS: usize = 5;
 ///
 /// # Errors
 /// The gateway is not there at the start, or the output is closed.
-pub async fn watch(url: &str, format: Format) -> Result<(), DutsError> {
+pub async fn watch(url: &str, format: Format) -> Result<(), Failure> {
     let gateway = Gateway::new(url)?;
-    let answer = duts::fetch(&gateway).await?;
+    let answer = duts::fetch(&gateway).await.map_err(Failure::Gateway)?;
     let mut signals = Signals::listen()?;
     let in_place = format == Format::Human && io::stdout().is_terminal();
     let mut view = View { in_place, format, answer, ..View::default() };

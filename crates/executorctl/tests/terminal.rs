@@ -12,14 +12,20 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use farmgate_protocol::{JobStatus, console::Tag};
+use farmgate_protocol::{
+    JobStatus,
+    console::{Control, Tag},
+};
 use rustix::{
     process::Signal,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize},
 };
 use serde_json::json;
-use stand_in::*;
+use stand_in::{
+    ours::{Ours, TOKEN, running},
+    *,
+};
 
 /// A pseudo terminal with somebody who reads it.
 struct Terminal {
@@ -129,6 +135,71 @@ fn ctrl_a_ctrl_c_leaves_and_cancels() {
     terminal.wait_text("INCOMPLETE\r\n");
     assert!(terminal.text().contains("the job is cancelled"), "{}", terminal.text());
     gateway.done();
+}
+
+#[test]
+fn ctrl_a_ctrl_d_leaves_and_the_job_goes_on() {
+    let gateway = Ours::start(running(b"login: "), []);
+    let (mut terminal, job) = (Terminal::open(), job());
+    let mut client = terminal.start(&["-e", &gateway.url(), "run", job_path(&job)]);
+    terminal.wait_text("login: ");
+    assert!(terminal.is_raw());
+    terminal.keys(b"\x01\x04");
+    assert_eq!(client.code(), 5, "{}", terminal.text());
+    terminal.assert_restored();
+    terminal.wait_text("UNKNOWN\r\n");
+    assert!(terminal.text().contains("executorctl attach 42"), "{}", terminal.text());
+    gateway.seen(|seen| {
+        assert_eq!(seen.attaches, [("console=7&event=1&detach=1".to_owned(), Some(TOKEN.to_owned()))]);
+        assert_eq!(seen.cancels, 0);
+    });
+}
+
+#[test]
+fn where_a_job_cannot_go_on_alone_ctrl_a_ctrl_d_says_so_and_stays() {
+    let gateway = StandIn::play(|listener| {
+        let mut console = ready(listener);
+        console.expect_typed(b"x");
+        console.send(&end(2, JobStatus::Pass));
+        console.expect_close();
+    });
+    let (mut terminal, job) = (Terminal::open(), job());
+    let mut client = terminal.start(&["-e", &gateway.url(), "run", job_path(&job)]);
+    terminal.wait_text("login: ");
+    terminal.keys(b"\x01\x04");
+    terminal.wait_text("cannot let a job go on");
+    terminal.keys(b"x");
+    assert_eq!(client.code(), 0, "{}", terminal.text());
+    gateway.done();
+}
+
+#[test]
+fn while_the_gateway_is_away_the_terminal_can_be_left() {
+    let gateway = Ours::start(running(b"login: "), []);
+    let (mut terminal, job) = (Terminal::open(), job());
+    let mut client = terminal.start(&["-e", &gateway.url(), "run", job_path(&job)]);
+    terminal.wait_text("login: ");
+    drop(gateway);
+    terminal.wait_text("the gateway is away since");
+    terminal.keys(b"not for the DUT\x01\x03");
+    assert_eq!(client.code(), 4, "{}", terminal.text());
+    terminal.assert_restored();
+}
+
+#[test]
+fn in_the_queue_the_place_is_shown_in_one_line() {
+    let mut queued = running(b"");
+    queued.messages = vec![(0, Control::info(Tag::Queued, "The job waits for a machine; it is next"))];
+    let gateway = Ours::start(queued, []);
+    let why = json!({"reason": "the machine is busy", "place": 3, "estimate_seconds": 65.0, "machines": []});
+    gateway.answers("GET /api/v1/job/42/why", 200, why);
+    let (mut terminal, job) = (Terminal::open(), job());
+    let mut client = terminal.start(&["-e", &gateway.url(), "run", "--wait", job_path(&job)]);
+    terminal.wait_text("place 3, the machine is busy (about 1m05s more)");
+    terminal.keys(b"\x01\x03");
+    assert_eq!(client.code(), 6, "{}", terminal.text());
+    assert_eq!(gateway.seen(|seen| seen.cancels), 1);
+    terminal.assert_restored();
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! the client as a process that is ended whatever happens. All waits are bounded.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod ours;
+
 use std::{
     collections::BTreeMap,
     io::{ErrorKind, Read, Write},
@@ -90,7 +92,11 @@ pub struct Request {
 
 impl Request {
     pub fn next(listener: &TcpListener) -> Self {
-        let mut stream = accept(listener);
+        Self::of(accept(listener))
+    }
+
+    /// The request on a connection.
+    pub fn of(mut stream: TcpStream) -> Self {
         let mut bytes = Vec::new();
         let mut buffer = [0; 4096];
         let head_end = loop {
@@ -151,8 +157,11 @@ impl Request {
 
     /// Answers and closes.
     pub fn answer(mut self, status: &str, kind: &str, body: &str) {
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new()
+            .timestamp_to_rfc9110_string(&jiff::Timestamp::now())
+            .unwrap();
         let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
         self.stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
@@ -163,17 +172,30 @@ impl Request {
     }
 
     /// Switches to the console protocol; `first` goes out in the same segment.
-    pub fn upgrade(mut self, first: &[u8]) -> Console {
+    pub fn upgrade(self, first: &[u8]) -> Console {
+        let (mut stream, head) = self.switch("");
+        stream.write_all(&[&head[..], first].concat()).unwrap();
+        Console { stream, frames: FrameReader::default() }
+    }
+
+    /// The connection, and the head that switches it to the console protocol.
+    pub fn switch(self, headers: &str) -> (TcpStream, Vec<u8>) {
         assert_eq!(self.headers["upgrade"], "ci-tron-console");
         assert!(self.headers["connection"].eq_ignore_ascii_case("upgrade"));
-        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ci-tron-console\r\nCi_tron_version: 1\r\nFarmgate-Run: 42\r\n\r\n";
-        self.stream.write_all(&[head.as_bytes(), first].concat()).unwrap();
-        Console { stream: self.stream, frames: FrameReader::default() }
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ci-tron-console\r\nCi_tron_version: 1\r\n{headers}\r\n"
+        );
+        (self.stream, head.into_bytes())
     }
 
     /// A stream that stays open: the head only.
-    pub fn stream(mut self, kind: &str) -> TcpStream {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n");
+    pub fn stream(self, kind: &str) -> TcpStream {
+        self.raw(&format!("Content-Type: {kind}\r\n"))
+    }
+
+    /// The head only, with these headers.
+    pub fn raw(mut self, headers: &str) -> TcpStream {
+        let head = format!("HTTP/1.1 200 OK\r\n{headers}Connection: close\r\n\r\n");
         self.stream.write_all(head.as_bytes()).unwrap();
         self.stream
     }
