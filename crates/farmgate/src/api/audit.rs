@@ -65,7 +65,8 @@ impl Audit {
                 let more = "more of them follow too fast to be written down";
                 self.note(who, "refused", json!({"request": request, "why": why, "note": more}));
             }
-            Verdict::TooMany(_) => {}
+            // Not into the log either.
+            Verdict::TooMany(_) => return verdict,
         }
         tracing::warn!(who = who.name, from = %who.from, request, why, "refused");
         verdict

@@ -54,19 +54,19 @@ pub struct Rules {
     state: State,
 }
 
-/// Why a request is not let through.
+/// Why a request is not let through: 401, where a token would help, or 403.
 struct Refused {
     status: StatusCode,
-    text: String,
+    why: String,
 }
 
 impl Refused {
-    fn forbidden(text: impl Into<String>) -> Self {
-        Self { status: StatusCode::FORBIDDEN, text: text.into() }
+    fn forbidden(why: impl Into<String>) -> Self {
+        Self { status: StatusCode::FORBIDDEN, why: why.into() }
     }
 
-    fn unknown(text: impl Into<String>) -> Self {
-        Self { status: StatusCode::UNAUTHORIZED, text: text.into() }
+    fn unknown(why: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNAUTHORIZED, why: why.into() }
     }
 }
 
@@ -87,11 +87,9 @@ impl Rules {
             // Who shows a token is what the token says, wherever they are.
             Credentials::Secret(secret) => match self.state.tokens.check(&secret, Timestamp::now()) {
                 Some((name, role)) => Ok(Who { name, role: Some(role), from }),
-                None => Err(Refused::unknown(format!("this token is not valid (any more): {HOW_TO_GET_IN}"))),
+                None => Err(Refused::unknown("this token is not valid (any more)")),
             },
-            Credentials::Unreadable => {
-                Err(Refused::unknown(format!("the header Authorization cannot be read: {HOW_TO_GET_IN}")))
-            }
+            Credentials::Unreadable => Err(Refused::unknown("the header Authorization cannot be read")),
             Credentials::None if origin == Origin::Stranger => Ok(Who { name, role: None, from }),
             Credentials::None => {
                 browser::intended(&parts.headers, &self.names).map_err(Refused::forbidden)?;
@@ -114,7 +112,7 @@ impl Rules {
         };
         match (own, who.role) {
             (true, _) => Ok(()),
-            (false, None) => Err(Refused::unknown(format!("this needs a token: {HOW_TO_GET_IN}"))),
+            (false, None) => Err(Refused::unknown("this needs a token")),
             (false, Some(role)) => Err(Refused::forbidden(format!(
                 "{} has the role {role}; this needs: {}",
                 who.name,
@@ -166,16 +164,20 @@ impl Rules {
             Verdict::Noted
         } else {
             let request = format!("{} {}", parts.method, parts.uri.path());
-            self.state.audit.refused(who, &request, &refused.text)
+            self.state.audit.refused(who, &request, &refused.why)
         };
         if let Verdict::TooMany(wait) = verdict {
             let seconds = wait.as_secs().max(1);
             let text =
-                format!("too many refused requests from {}: wait {seconds} s ({})", who.from, refused.text);
+                format!("too many refused requests from {}: wait {seconds} s ({})", who.from, refused.why);
             let answer = ApiError::new(StatusCode::TOO_MANY_REQUESTS, text);
             return ([(header::RETRY_AFTER, seconds.to_string())], answer).into_response();
         }
-        let mut answer = ApiError::new(refused.status, refused.text).into_response();
+        let text = match refused.status {
+            StatusCode::UNAUTHORIZED => format!("{}: {HOW_TO_GET_IN}", refused.why),
+            _ => refused.why,
+        };
+        let mut answer = ApiError::new(refused.status, text).into_response();
         if refused.status == StatusCode::UNAUTHORIZED {
             for scheme in ["Bearer realm=\"farmgate\"", "Basic realm=\"farmgate\""] {
                 answer.headers_mut().append(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));

@@ -1,6 +1,11 @@
 //! The shapes of the API's JSON, for the OpenAPI document (JSON Schema 2020-12). They describe the types of `protocol`
 //! and of this module; a test holds each of them against a value of its type, field by field.
 
+mod build;
+
+use build::{
+    anything, flag, integer, is, list, map, maybe, named, number, object, one_of, request, text, time,
+};
 use serde_json::{Map, Value, json};
 
 /// All, by name.
@@ -15,92 +20,6 @@ pub fn all() -> Value {
 }
 
 type Named = Vec<(&'static str, Value)>;
-
-/// An object. A field whose name begins with `?` may be absent.
-fn object(meaning: &str, fields: &[(&str, Value)]) -> Value {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for (name, schema) in fields {
-        let bare = name.trim_start_matches('?');
-        if bare == *name {
-            required.push(bare);
-        }
-        properties.insert(bare.to_owned(), schema.clone());
-    }
-    json!({"type": "object", "description": meaning, "required": required, "properties": properties})
-}
-
-/// A request: what it does not name is refused.
-fn request(meaning: &str, fields: &[(&str, Value)]) -> Value {
-    let mut schema = object(meaning, fields);
-    schema["additionalProperties"] = false.into();
-    schema
-}
-
-fn is(kind: &str, meaning: &str) -> Value {
-    json!({"type": kind, "description": meaning})
-}
-
-fn text(meaning: &str) -> Value {
-    is("string", meaning)
-}
-
-fn number(meaning: &str) -> Value {
-    is("number", meaning)
-}
-
-fn integer(meaning: &str) -> Value {
-    is("integer", meaning)
-}
-
-fn flag(meaning: &str) -> Value {
-    is("boolean", meaning)
-}
-
-/// Or null.
-fn maybe(mut schema: Value) -> Value {
-    if schema["enum"].is_array() {
-        if let Some(words) = schema["enum"].as_array_mut() {
-            words.push(Value::Null);
-        }
-    }
-    match schema["type"].take() {
-        Value::String(kind) => {
-            schema["type"] = json!([kind, "null"]);
-            schema
-        }
-        _ => {
-            if let Some(fields) = schema.as_object_mut() {
-                fields.remove("type");
-            }
-            json!({"anyOf": [schema, {"type": "null"}]})
-        }
-    }
-}
-
-fn one_of(meaning: &str, words: &[&str]) -> Value {
-    json!({"type": "string", "description": meaning, "enum": words})
-}
-
-fn list(meaning: &str, of: Value) -> Value {
-    json!({"type": "array", "description": meaning, "items": of})
-}
-
-fn map(meaning: &str, of: Value) -> Value {
-    json!({"type": "object", "description": meaning, "additionalProperties": of})
-}
-
-fn named(schema: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{schema}")})
-}
-
-fn time(meaning: &str) -> Value {
-    json!({"type": "string", "format": "date-time", "description": meaning})
-}
-
-fn anything(meaning: &str) -> Value {
-    json!({"description": meaning})
-}
 
 fn general() -> Named {
     let error = || text("what is wrong, and what to do");

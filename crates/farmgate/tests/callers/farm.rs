@@ -1,5 +1,7 @@
 //! The networks of these tests, and a gateway in them.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helpers too
+
 use std::process::{Command, Stdio};
 
 /// What a script needs besides the shell.
