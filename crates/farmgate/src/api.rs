@@ -1,63 +1,52 @@
 //! The REST API, `/api/v1`: paths, who may call them, and how errors look. What is asked is done by the executor.
 
+mod admin;
+mod admission;
+mod audit;
+mod browser;
 mod callers;
+mod credentials;
 mod duts;
+mod endpoints;
 mod error;
 mod events;
+mod failures;
 mod jobs;
+mod openapi;
+#[cfg(test)]
+mod openapi_tests;
+mod origin;
 mod pdus;
+pub mod roles;
 mod runs;
+mod schemas;
+pub mod server;
 mod state;
+pub mod tokens;
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{get, patch, post},
-};
+use axum::Router;
 use tower::Layer;
 
-pub use callers::Peers;
+pub use audit::Audit;
+pub use origin::Networks;
 pub use state::State;
 
 use crate::settings::Settings;
 
-/// The most that a request may carry: a job and its metadata.
-const MAX_BODY: usize = 8 << 20;
-/// The most that a registration may carry. Machines send them, and the event log remembers them.
-const MAX_REGISTRATION: usize = 64 << 10;
-
-/// Everything below `/api/v1`. `machine(s)` are the deprecated names of `dut(s)`.
+/// Everything below `/api/v1`.
 pub fn router(state: State) -> Router {
-    let mut router = Router::new()
-        .route("/api/v1/duts", get(duts::list))
-        .route("/api/v1/machines", get(duts::list_machines))
-        .route("/api/v1/full-state", get(duts::full_state))
-        .route("/api/v1/pdus", get(pdus::list))
-        .route("/api/v1/pdu/{name}", get(pdus::show))
-        .route("/api/v1/pdu/{name}/port/{port}", get(pdus::port).patch(pdus::switch))
-        .route("/api/v1/jobs", get(runs::list).post(jobs::submit))
-        .route("/api/v1/job/{id}", get(runs::show))
-        .route("/api/v1/job/{id}/why", get(runs::why))
-        .route("/api/v1/job/{id}/console", get(runs::console))
-        .route("/api/v1/job/{id}/cancel", post(runs::cancel))
-        .route("/api/v1/job/{id}/attach", post(runs::attach))
-        .route("/api/v1/events", get(events::stream));
-    for word in ["dut", "machine"] {
-        let path = |rest: &str| format!("/api/v1/{word}{rest}");
-        router = router
-            .route(
-                &path(""),
-                post(duts::register).put(duts::register).layer(DefaultBodyLimit::max(MAX_REGISTRATION)),
-            )
-            .route(&path("/discover"), get(duts::discovery).post(duts::discover).delete(duts::discover))
-            .route(&path("/{id}"), get(duts::show).merge(patch(duts::change)).delete(duts::forget))
-            .route(&path("/{id}/retire"), post(duts::retire))
-            .route(&path("/{id}/activate"), post(duts::activate))
-            .route(&path("/{id}/cancel_job"), post(duts::cancel_job))
-            .route(&path("/{id}/quick_check"), get(duts::quick_check_due).post(duts::quick_check))
-            .route(&path("/{id}/training/loop/{n}"), get(duts::training_log));
-    }
-    router.layer(DefaultBodyLimit::max(MAX_BODY)).fallback(error::not_found).with_state(state)
+    endpoints::router().fallback(error::not_found).with_state(state)
+}
+
+/// The OpenAPI document, as it is checked in.
+pub fn openapi() -> serde_json::Value {
+    openapi::document()
+}
+
+/// Where callers come from, by the settings.
+pub fn networks(settings: &Settings) -> Networks {
+    let private = (settings.private_address.into(), settings.private_prefix);
+    Networks { private, trusted: settings.trusted.clone() }
 }
 
 /// What stands before every path: one form of it, and whether this caller may use it.

@@ -2,7 +2,8 @@
 //!
 //! `serve` is the gateway itself, `salad` its console process (started by `serve` when none runs), `check` tells
 //! what is wrong with the settings and the farm file, `check-job` what is wrong with a job, `settings` prints every
-//! setting with its meaning, `schema` what an editor needs to help with jobs.
+//! setting with its meaning, `schema` what an editor needs to help with jobs or a program with the API, `token` makes
+//! and revokes what lets people in.
 
 mod api;
 mod check;
@@ -12,6 +13,7 @@ mod schema;
 mod serve;
 mod settings;
 mod signals;
+mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -47,6 +49,9 @@ enum Command {
     Check,
     /// Check a job without running it: what is wrong where, and what it comes to.
     CheckJob(check_job::Args),
+    /// Make, list and revoke the tokens that let people use the API from other hosts.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Print all settings with their meaning, as a settings file to start from.
     Settings,
     /// Print the JSON Schema of a format, for editors.
@@ -87,6 +92,10 @@ fn run(cli: Cli) -> Result<ExitCode, BoxError> {
         Command::Check => {
             let settings = load()?;
             return on_runtime(async { Ok(check::check(&settings)) });
+        }
+        Command::Token(command) => {
+            let settings = load()?;
+            on_runtime(token::run(command, &settings))?;
         }
         Command::Serve { observe } => {
             let mut settings = load()?;

@@ -9,6 +9,8 @@ use clap::ValueEnum;
 pub enum Format {
     /// The job description.
     Job,
+    /// The REST API, as an OpenAPI document.
+    Api,
 }
 
 /// Prints the JSON Schema of a format.
@@ -18,6 +20,7 @@ pub enum Format {
 pub fn print(format: Format) -> io::Result<()> {
     let schema = match format {
         Format::Job => farmgate_job::schema(),
+        Format::Api => crate::api::openapi(),
     };
     match io::stdout().lock().write_all(format!("{schema:#}\n").as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),

@@ -1,19 +1,21 @@
 //! `farmgate serve`: puts the parts together and runs them until a signal.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use axum::ServiceExt;
 use farmgate_boots::{BootDirectory, Boots, BootsConfig, Leases};
 use farmgate_executor::{BootTable, EventLog, Executor, Parts};
 use farmgate_mars::Mars;
 use farmgate_store::{Change, Retention, Store};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     BoxError,
-    api::{self, Peers},
+    api::{
+        self, Audit,
+        server::{self, Bounds, Listeners},
+        tokens::Tokens,
+    },
     check::farm_context,
     console_process,
     settings::Settings,
@@ -35,7 +37,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
         })?;
     }
     // The port first: whoever starts a second gateway by mistake must not disturb the first.
-    let listener = listen(settings.executor)?;
+    let listeners = Listeners::open(settings.executor, &settings.private_interface)?;
     if settings.dhcp || settings.tftp {
         interface_exists(&settings.private_interface)?;
     }
@@ -75,7 +77,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
     let problems = tokio::spawn(announce_farm_problems(Arc::clone(&mars), events, shutdown.clone()));
 
     let directory: Arc<dyn BootDirectory> = Arc::clone(&boot_table) as _;
-    let state = api_state(settings, executor.clone(), mars, boot_table, leases);
+    let state = api_state(settings, executor.clone(), store.clone(), mars, boot_table, leases).await?;
     let clients = state.clients.clone();
     let router = api::router(state.clone())
         .merge(farmgate_boots::router(directory))
@@ -85,10 +87,9 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
 
     let hand_over = CancellationToken::new();
     let signals = tokio::spawn(stop_signals(shutdown.clone(), hand_over.clone()));
-    let stopping = shutdown.clone();
-    let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peers>())
-        .with_graceful_shutdown(async move { stopping.cancelled().await });
-    let mut server = tokio::spawn(async move { server.await });
+    let bounds = Bounds::new(settings.connections_per_address);
+    let networks = api::networks(settings);
+    let mut server = tokio::spawn(server::serve(listeners, router, networks, bounds, shutdown.clone()));
     let ended = tokio::select! {
         ended = &mut server => Some(ended),
         () = shutdown.cancelled() => None,
@@ -102,12 +103,8 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
         tracing::warn!(clients = clients.len(), "not every client took its verdict in time");
     }
     match ended {
-        Some(ended) => ended??,
-        None => {
-            if tokio::time::timeout(Duration::from_secs(2), &mut server).await.is_err() {
-                server.abort();
-            }
-        }
+        Some(ended) => ended?,
+        None => server.await?,
     }
     if let Some(boots) = boots {
         boots.await?;
@@ -147,15 +144,21 @@ fn running_mark(boot: Option<&str>) -> Change {
     Change::Value { space: "gateway".to_owned(), key: "running".to_owned(), value: boot.map(Into::into) }
 }
 
-fn api_state(
+async fn api_state(
     settings: &Settings,
     executor: Executor,
+    store: Store,
     mars: Arc<Mars>,
     boot_table: Arc<BootTable>,
     leases: Option<Leases>,
-) -> api::State {
-    api::State {
+) -> Result<api::State, BoxError> {
+    let tokens = Arc::new(Tokens::read(store.clone()).await?);
+    let audit = Arc::new(Audit::new(store.clone()));
+    Ok(api::State {
         executor,
+        store,
+        tokens,
+        audit,
         mars,
         boot_table,
         leases,
@@ -163,7 +166,7 @@ fn api_state(
         forwarded: settings.forwarded,
         http: reqwest::Client::new(),
         clients: TaskTracker::new(),
-    }
+    })
 }
 
 async fn start_boots(
@@ -202,30 +205,6 @@ fn interface_exists(name: &str) -> Result<(), BoxError> {
     })
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    let explain = |error: std::io::Error| -> BoxError {
-        match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!(
-                "port {} is taken: another gateway or web server runs (see `ss -ltnp`); stop it, or set EXECUTOR_PORT",
-                address.port()
-            )
-            .into(),
-            std::io::ErrorKind::PermissionDenied => format!(
-                "port {} needs root: run as root, or set EXECUTOR_PORT to a port above 1023",
-                address.port()
-            )
-            .into(),
-            _ => format!("cannot listen on {address}: {error}; see EXECUTOR_HOST and EXECUTOR_PORT").into(),
-        }
-    };
-    // Connections inherit it.
-    notice_dead_peers(&socket)?;
-    socket.bind(address).map_err(explain)?;
-    socket.listen(1024).map_err(explain)
-}
-
 /// A client whose host vanished closes nothing: without this its job would keep a machine until a timeout of hours.
 pub fn notice_dead_peers<'a>(socket: impl Into<SockRef<'a>>) -> std::io::Result<()> {
     let after = Duration::from_secs(30);
@@ -257,19 +236,5 @@ async fn announce_farm_problems(mars: Arc<Mars>, events: EventLog, shutdown: Can
             () = shutdown.cancelled() => return,
             changed = problem.changed() => if changed.is_err() { return },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_client_that_vanishes_is_noticed_on_every_connection() {
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (connection, _) = listener.accept().await.unwrap();
-        assert!(SockRef::from(&connection).keepalive().unwrap());
-        assert_eq!(SockRef::from(&connection).tcp_keepalive_time().unwrap(), Duration::from_secs(30));
     }
 }

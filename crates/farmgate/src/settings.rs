@@ -68,6 +68,8 @@ pub struct Settings {
     pub executor: SocketAddr,
     /// `TRUSTED_NETWORKS`: who may use the API besides the gateway's own host.
     pub trusted: Vec<(IpAddr, u8)>,
+    /// `CONNECTIONS_PER_ADDRESS`: to the API, of one address.
+    pub connections_per_address: usize,
     /// `EXECUTOR_URL`, for people.
     pub public_url: String,
     /// `EXECUTOR_URL` as DUTs see it: the gateway's address, not its name.
@@ -190,6 +192,7 @@ impl Settings {
             private_prefix: private_prefix(&given)?,
             executor,
             trusted: trusted_networks(&given)?,
+            connections_per_address: connections_per_address(&given)?,
             public_url: given.or_default("EXECUTOR_URL"),
             boot_url,
             salad_rest: SocketAddr::new(given.parse("SALAD_HOST", SALAD_HOST_IS)?, port("SALAD_PORT")?),
@@ -215,6 +218,13 @@ impl Settings {
     pub fn observe(&mut self) {
         self.executor_config.observe = true;
         (self.dhcp, self.tftp) = (false, false);
+    }
+
+    /// Names by which people call this host; its addresses are no names.
+    pub fn host_names(&self) -> Vec<String> {
+        let host = rustix::system::uname();
+        let host = host.nodename().to_string_lossy().into_owned();
+        vec!["localhost".to_owned(), "ci-gateway".to_owned(), host_of(&self.public_url), host]
     }
 
     /// Addresses for strangers: the upper half of the private network, without its last address, so that a person
@@ -282,6 +292,12 @@ fn private_prefix(given: &Given) -> Result<u8, SettingsError> {
     let expected = "write a prefix length from 8 to 29";
     let length: u8 = given.parse("PRIVATE_PREFIX", expected)?;
     if (8..=29).contains(&length) { Ok(length) } else { Err(given.wrong("PRIVATE_PREFIX", expected)) }
+}
+
+fn connections_per_address(given: &Given) -> Result<usize, SettingsError> {
+    let expected = "write a number of connections, 8 or more";
+    let number = given.parse("CONNECTIONS_PER_ADDRESS", expected)?;
+    if number < 8 { Err(given.wrong("CONNECTIONS_PER_ADDRESS", expected)) } else { Ok(number) }
 }
 
 fn trusted_networks(given: &Given) -> Result<Vec<(IpAddr, u8)>, SettingsError> {

@@ -216,7 +216,9 @@ impl<'a> Reader<'a> {
                 let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                 // A template takes the last line's end away, and a block ends with no line end that is not there.
                 let text = match self.open_ended {
-                    Some(end) if is_block && span.end.index() >= end => text.strip_suffix('\n').unwrap_or(&text),
+                    Some(end) if is_block && span.end.index() >= end => {
+                        text.strip_suffix('\n').unwrap_or(&text)
+                    }
                     _ => &text,
                 };
                 (self.scalar(at, text, style, tag.as_deref()), anchor)

@@ -410,14 +410,11 @@ fn a_template_that_nests_a_value_without_end_does_not_end_the_process() {
 
 #[test]
 fn a_block_at_the_end_of_a_text_has_no_line_end_that_is_not_there() {
-    for (block, end, data) in [
-        ("|", "", "x"),
-        ("|", "\n\n", "x\n"),
-        (">", "", "x"),
-        ("|+", "", "x"),
-        ("|-", "", "x"),
-    ] {
-        let text = format!("version: 1\ndeployment:\n  start:\n    kernel:\n      data: {block}\n        x{end}");
+    for (block, end, data) in
+        [("|", "", "x"), ("|", "\n\n", "x\n"), (">", "", "x"), ("|+", "", "x"), ("|-", "", "x")]
+    {
+        let text =
+            format!("version: 1\ndeployment:\n  start:\n    kernel:\n      data: {block}\n        x{end}");
         let job = read(&text).unwrap();
         assert_eq!(job.start.kernel, Some(Artifact::Data(data.to_owned())), "{block} {end:?}");
     }

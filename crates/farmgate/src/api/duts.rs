@@ -12,7 +12,7 @@ use farmgate_executor::Caller;
 use farmgate_protocol::{DutId, Timestamp, dut::Dut};
 use serde_json::{Map, Value, json};
 
-use super::{State, callers::Who, error::ApiError};
+use super::{State, audit::Details, callers::Who, error::ApiError};
 
 type Body = Result<Json<Map<String, Value>>, axum::extract::rejection::JsonRejection>;
 
@@ -93,9 +93,10 @@ pub async fn change(
     Extract(state): Extract<State>,
     Path(id): Path<String>,
     given: Body,
-) -> Result<Json<Value>, ApiError> {
-    state.executor.patch_dut(&id, &body(given)?).await?;
-    Ok(Json(json!({"id": id})))
+) -> Result<impl IntoResponse, ApiError> {
+    let given = body(given)?;
+    state.executor.patch_dut(&id, &given).await?;
+    Ok((Extension(Details(json!({"change": given}))), Json(json!({"id": id}))))
 }
 
 pub async fn forget(Extract(state): Extract<State>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use super::{
     State,
     callers::{Peers, Who},
+    server::Held,
 };
 use crate::serve::notice_dead_peers;
 
@@ -56,13 +57,14 @@ pub async fn submit(
     mut request: Request,
 ) -> Response {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let held = request.extensions_mut().remove::<Held>();
     let wants_upgrade = state.console_upgrade && asks_for_upgrade(request.headers());
     // Only a stream that was upgraded can be resumed: who is called back cannot call.
     let resumable = wants_upgrade && request.headers().contains_key(RESUME_HEADER);
     match accept(&state, peers, who, request, wants_upgrade, resumable).await {
         Err(refusal) => refusal.into_response(),
         Ok((Accepted { client, token, .. }, call_back)) => match (wants_upgrade, upgrade) {
-            (true, Some(upgrade)) => answer_with_console(&state, client, token, resumable, upgrade),
+            (true, Some(upgrade)) => answer_with_console(&state, client, token, resumable, (upgrade, held)),
             _ => answer_and_call_back(&state, client, token, call_back),
         },
     }
@@ -243,11 +245,13 @@ pub fn answer_with_console(
     client: ClientLink,
     token: Option<String>,
     resumes: bool,
-    upgrade: OnUpgrade,
+    (upgrade, held): (OnUpgrade, Option<Held>),
 ) -> Response {
     let salad = state.executor.salad().clone();
     let run = client.run();
     state.clients.spawn(async move {
+        // The console is still one of its address's connections.
+        let _held = held;
         match upgrade.await {
             Ok(connection) => {
                 if !resumes {

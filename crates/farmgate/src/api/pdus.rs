@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State as Extract},
     http::StatusCode,
+    response::IntoResponse,
 };
 use farmgate_executor::PortChange;
 use farmgate_protocol::{
@@ -13,9 +14,9 @@ use farmgate_protocol::{
     pdu::{Pdu, Pdus, Port},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{State, error::ApiError};
+use super::{State, audit::Details, error::ApiError};
 
 pub async fn list(Extract(state): Extract<State>) -> Json<Pdus> {
     Json(Pdus { pdus: state.executor.pdus() })
@@ -85,7 +86,7 @@ pub async fn switch(
     Extract(state): Extract<State>,
     Path((name, port)): Path<(String, String)>,
     wish: Result<Json<Wish>, axum::extract::rejection::JsonRejection>,
-) -> Result<Json<Port>, ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     let wrong = |text: &str| ApiError::new(StatusCode::BAD_REQUEST, text);
     let Json(wish) = wish.map_err(|e| wrong(&e.body_text()))?;
     let change = wish.change()?;
@@ -98,5 +99,7 @@ pub async fn switch(
         return Err(ApiError::new(StatusCode::NOT_FOUND, text));
     }
     state.executor.change_port(&name, &id, change).await?;
-    self::port(Extract(state), Path((name, port))).await
+    let details = json!({"change": {"on": change.on, "reserved": change.reserved,
+        "min_off_time": change.min_off_time.map(|time| time.as_secs_f64())}});
+    Ok((Extension(Details(details)), self::port(Extract(state), Path((name, port))).await?))
 }

@@ -20,7 +20,7 @@ use farmgate_store::{RunQuery, RunState};
 use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 
-use super::{State, callers::Who, error::ApiError, jobs};
+use super::{State, callers::Who, error::ApiError, jobs, server::Held};
 
 impl From<AttachError> for ApiError {
     fn from(error: AttachError) -> Self {
@@ -36,7 +36,7 @@ impl From<AttachError> for ApiError {
 
 type Asked = Query<HashMap<String, String>>;
 
-fn number(asked: &HashMap<String, String>, name: &str) -> Result<Option<u64>, ApiError> {
+pub fn number(asked: &HashMap<String, String>, name: &str) -> Result<Option<u64>, ApiError> {
     let wrong = |text: &String| {
         ApiError::new(StatusCode::BAD_REQUEST, format!("{name}={text}: write a number of 0 or more"))
     };
@@ -193,6 +193,7 @@ pub async fn attach(
     mut request: Request,
 ) -> Result<Response, ApiError> {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let held = request.extensions_mut().remove::<Held>();
     let (true, Some(upgrade)) = (jobs::asks_for_upgrade(&headers), upgrade) else {
         let text =
             "attach needs the console protocol: send `Connection: Upgrade` and `Upgrade: ci-tron-console`";
@@ -205,5 +206,5 @@ pub async fn attach(
     let token = headers.get(RESUME_HEADER).and_then(|v| v.to_str().ok());
     let detach = asked.get("detach").is_some_and(|v| v != "false" && v != "0");
     let link = state.executor.attach(run, token, since, detach).await?;
-    Ok(jobs::answer_with_console(&state, link, None, true, upgrade))
+    Ok(jobs::answer_with_console(&state, link, None, true, (upgrade, held)))
 }

@@ -19,7 +19,13 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "TRUSTED_NETWORKS",
         "",
-        "Networks (like 10.8.0.0/24, separated by commas) whose hosts may use the API, besides the gateway itself.",
+        "Networks (like 10.8.0.0/24, separated by commas) whose hosts may do everything over the API without a token. \
+         Whoever gets into such a network is an administrator.",
+    ),
+    (
+        "CONNECTIONS_PER_ADDRESS",
+        "256",
+        "Connections that one address may have to the API; the gateway's own host as many as there are, a machine 32.",
     ),
     (
         "EXECUTOR_URL",
