@@ -50,12 +50,11 @@ const PIECES: [&str; 12] = [
     "\n",
 ];
 
-static SPEC: LazyLock<Arc<RunSpec>> = LazyLock::new(|| {
-    match resolve(&Source { name: "job.yml", text: JOB }, &Variables::default()) {
+static SPEC: LazyLock<Arc<RunSpec>> =
+    LazyLock::new(|| match resolve(&Source { name: "job.yml", text: JOB }, &Variables::default()) {
         Ok(job) => Arc::new(RunSpec { job, firmware_boot_time: Some(Duration::from_secs(3)) }),
         Err(error) => panic!("{error}"),
-    }
-});
+    });
 
 fn event(kind: u8, pick: usize, timers: &BTreeMap<TimerId, Timestamp>) -> Event<'static> {
     match kind {
