@@ -132,6 +132,10 @@ fuzz_target!(|data: &[u8]| {
         }
         let before = run.state().clone();
         let event = event(bytes[0] % 64, bytes[1].into(), &owner.timers);
+        if let Event::Timer { timer } = &event {
+            // A timer that its owner fires is gone, unless it is armed again.
+            owner.timers.remove(timer);
+        }
         let actions = run.on(event.clone(), now);
         // The matcher of a new one is costly to make: not for every event.
         if bytes[0] >= 192 {
