@@ -74,12 +74,8 @@ fuzz_target!(|data: &[u8]| {
     if text.len() > LONGEST {
         return;
     }
-    let patterns: Vec<(usize, Pattern)> = text
-        .lines()
-        .take(8)
-        .filter_map(|line| Pattern::new(line).ok())
-        .enumerate()
-        .collect();
+    let patterns: Vec<(usize, Pattern)> =
+        text.lines().take(8).filter_map(|line| Pattern::new(line).ok()).enumerate().collect();
     let (stream, pieces) = pieces(&data[end + 2..]);
     let Some(together) = told(&patterns, &pieces) else { return };
     assert_eq!(Some(&together), told(&patterns, &[stream]).as_ref(), "cut otherwise");
@@ -91,7 +87,8 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(together.get(name.as_str()), by_pattern(&alone).get(name.as_str()), "{pattern:?}");
         assert!(alone.is_empty() || pattern.cannot_match().is_none(), "{pattern:?} matched");
         let lines = stream.iter().filter(|b| **b == b'\n').count();
-        let full = stream.split_inclusive(|b| *b == b'\n').filter(|l| l.len() > 1 && l.ends_with(b"\n")).count();
+        let full =
+            stream.split_inclusive(|b| *b == b'\n').filter(|l| l.len() > 1 && l.ends_with(b"\n")).count();
         if pattern.matches_every_line() && stream.len() < 60_000 && lines < 9_000 {
             assert!(alone.len() >= full, "{pattern:?} matched {} of {full}", alone.len());
         }

@@ -50,12 +50,11 @@ const PIECES: [&str; 12] = [
     "\n",
 ];
 
-static SPEC: LazyLock<Arc<RunSpec>> = LazyLock::new(|| {
-    match resolve(&Source { name: "job.yml", text: JOB }, &Variables::default()) {
+static SPEC: LazyLock<Arc<RunSpec>> =
+    LazyLock::new(|| match resolve(&Source { name: "job.yml", text: JOB }, &Variables::default()) {
         Ok(job) => Arc::new(RunSpec { job, firmware_boot_time: Some(Duration::from_secs(3)) }),
         Err(error) => panic!("{error}"),
-    }
-});
+    });
 
 fn event(kind: u8, pick: usize, timers: &BTreeMap<TimerId, Timestamp>) -> Event<'static> {
     match kind {
@@ -133,6 +132,10 @@ fuzz_target!(|data: &[u8]| {
         }
         let before = run.state().clone();
         let event = event(bytes[0] % 64, bytes[1].into(), &owner.timers);
+        if let Event::Timer { timer } = &event {
+            // A timer that its owner fires is gone, unless it is armed again.
+            owner.timers.remove(timer);
+        }
         let actions = run.on(event.clone(), now);
         // The matcher of a new one is costly to make: not for every event.
         if bytes[0] >= 192 {

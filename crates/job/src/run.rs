@@ -68,16 +68,21 @@ impl JobRun {
     pub fn on(&mut self, event: Event<'_>, now: Timestamp) -> Vec<Action> {
         let mut out = Vec::new();
         let now = now.max(self.state.last);
+        let mut is_news = true;
         while self.state.phase != Phase::Done
             && let Some((timer, at)) = self.state.timers.take_due(now)
         {
             self.state.last = self.state.last.max(at);
+            // A timer that is fired late was meant at its old time, not at the one that it has been armed for since.
+            is_news &= !matches!(&event, Event::Timer { timer: fired } if *fired == timer);
             // Its owner may not have come to it yet.
             out.push(Action::DisarmTimer { timer: timer.clone() });
             self.timed_out(&timer, self.state.last, &mut out);
         }
         self.state.last = now;
-        self.handle(event, now, &mut out);
+        if is_news {
+            self.handle(event, now, &mut out);
+        }
         out
     }
 

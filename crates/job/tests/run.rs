@@ -253,6 +253,16 @@ fn a_setup_that_takes_too_long_is_tried_again_and_then_fails() {
 }
 
 #[test]
+fn a_timer_that_is_fired_late_counts_once() {
+    let mut rig = rig("timeouts: {infra_setup: {seconds: 10, retries: 1}}");
+    // So late that the time of the retry is up in this moment, too; that is for the next event.
+    rig.wait(20.0).fire(TimerId::InfraSetup);
+    assert_eq!((rig.run.phase(), rig.told(400).len()), (Phase::Setup, 1));
+    rig.fire(TimerId::InfraSetup);
+    assert_eq!((rig.run.phase(), rig.told(400).len()), (Phase::Teardown, 2));
+}
+
+#[test]
 fn power_that_fails_is_the_farms_fault() {
     let failed = || Event::PowerFailed { message: "the PDU does not answer".into() };
     let mut first = rig("");

@@ -72,6 +72,13 @@ struct Owner {
 }
 
 impl Owner {
+    /// A timer that its owner fires is gone, unless it is armed again.
+    fn fires(&mut self, event: &Event<'_>) {
+        if let Event::Timer { timer } = event {
+            self.timers.remove(timer);
+        }
+    }
+
     fn carry_out(&mut self, actions: &[Action]) -> Result<(), TestCaseError> {
         for action in actions {
             prop_assert!(!self.finished, "{action:?} after the end");
@@ -126,12 +133,7 @@ proptest! {
             now = now + Duration::from_millis(millis);
             // Before 20: anything; else the console, which is most of a run.
             let event = event(kind, pick, &owner.timers);
-            if let Event::Timer { timer } = &event {
-                // A timer that the owner fires is gone.
-                if owner.timers.get(timer).is_some_and(|at| *at <= now) {
-                    owner.timers.remove(timer);
-                }
-            }
+            owner.fires(&event);
             let actions = run.on(event, now);
             owner.carry_out(&actions)?;
             prop_assert_eq!(owner.finished, run.phase() == Phase::Done);
@@ -170,6 +172,7 @@ proptest! {
             }
             // Mostly the console, and timers by themselves: whoever is late gets them all the same.
             let event = event(if kind < 40 && step > 2 { 60 } else { kind % 20 }, pick, &owner.timers);
+            owner.fires(&event);
             let actions = run.on(event.clone(), now);
             if let Some(twin) = &mut twin {
                 prop_assert_eq!(&twin.on(event, now), &actions);
@@ -209,6 +212,7 @@ proptest! {
                 prop_assert_eq!(asks(|a| matches!(a, Action::PowerCycle)), 0, "nothing is prepared yet");
             }
             let event = event(kind, pick, &owner.timers);
+            owner.fires(&event);
             owner.carry_out(&run.on(event, now))?;
             if owner.finished {
                 break;
