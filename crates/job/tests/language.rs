@@ -419,3 +419,32 @@ fn a_block_at_the_end_of_a_text_has_no_line_end_that_is_not_there() {
         assert_eq!(job.start.kernel, Some(Artifact::Data(data.to_owned())), "{block} {end:?}");
     }
 }
+
+#[test]
+fn a_pattern_that_no_line_or_every_line_matches_is_a_warning_at_its_place() {
+    for (pattern, regex, words) in [
+        ("job_success", r"done\nand more", "can never match a line"),
+        ("session_end", "over$ now", "can never match a line"),
+        ("session_end", ".*", "matches every line"),
+        ("job_success", "^", "matches every line"),
+        ("job_warn", ".*", ""),
+        ("session_end", r"done\r?$", ""),
+    ] {
+        let text = format!(
+            "version: 1\nconsole_patterns:\n  job_success: {{regex: ok}}\n  {pattern}: {{regex: '{regex}'}}\n"
+        );
+        let text = if pattern == "job_success" {
+            text.replacen("  job_success: {regex: ok}\n", "", 1)
+        } else {
+            text
+        };
+        let job = read(&text).unwrap();
+        let told = job.warnings.join("\n");
+        if words.is_empty() {
+            assert!(job.warnings.is_empty(), "{regex}: {told}");
+        } else {
+            let line = if pattern == "job_success" { 3 } else { 4 };
+            assert!(told.contains(words) && told.starts_with(&format!("job.yml:{line}:")), "{regex}: {told}");
+        }
+    }
+}

@@ -11,6 +11,17 @@ use crate::{
     yaml::{Kind, Node},
 };
 
+/// Patterns of which one match decides; one that matches everything is hardly meant.
+const DECISIVE: [&str; 4] = [
+    "console_patterns.session_end",
+    "console_patterns.session_reboot",
+    "console_patterns.job_success",
+    "console_patterns.machine_unfit_for_service",
+];
+
+/// What the automaton of all patterns of a job may take, bytes.
+const MAX_COMPILED: usize = 32 << 20;
+
 pub(super) fn read(node: Option<&Node>, timeouts: &Timeouts, report: &mut Report<'_>) -> ConsolePatterns {
     let fields = node.and_then(|n| Fields::open(n, "`console_patterns`", &fields::PATTERNS, report));
     let get = |name: &str| fields.as_ref().and_then(|f| f.get(name));
@@ -40,14 +51,41 @@ pub(super) fn read(node: Option<&Node>, timeouts: &Timeouts, report: &mut Report
         let text = "`session_reboot` ends the job, because `timeouts.boot_cycle` allows no reboot: give it `retries`";
         report.warning(node.at, text);
     }
-    ConsolePatterns {
+    let patterns = ConsolePatterns {
         session_end,
         session_reboot,
         job_success,
         job_warn,
         machine_unfit_for_service,
         watchdogs,
+    };
+    let size: usize = all(&patterns).map(Pattern::compiled_size).sum();
+    if let (Some(node), true) = (node, size > MAX_COMPILED) {
+        report.problem_with_help(
+            node.at,
+            format!(
+                "the console patterns take {} MiB together: the most is {}",
+                size >> 20,
+                MAX_COMPILED >> 20
+            ),
+            "use fewer of them, or shorter repetitions than {1000}",
+        );
     }
+    patterns
+}
+
+fn all(patterns: &ConsolePatterns) -> impl Iterator<Item = &Pattern> {
+    let ConsolePatterns {
+        session_end,
+        session_reboot,
+        job_success,
+        job_warn,
+        machine_unfit_for_service,
+        watchdogs,
+    } = patterns;
+    let optional = [session_reboot, job_success, job_warn, machine_unfit_for_service];
+    let edges = watchdogs.values().flat_map(|w| [Some(&w.start), w.reset.as_ref(), w.stop.as_ref()]);
+    std::iter::once(session_end).chain(optional.into_iter().flatten()).chain(edges.flatten())
 }
 
 fn read_watchdogs(
@@ -101,7 +139,16 @@ fn read_pattern(node: &Node, path: &str, report: &mut Report<'_>) -> Option<Patt
     let regex = fields.get("regex")?;
     let text = check::text(regex, &format!("`{path}.regex`"), report)?;
     match Pattern::new(&text) {
-        Ok(pattern) => Some(pattern),
+        Ok(pattern) => {
+            if let Some(why) = pattern.cannot_match() {
+                report.warning(regex.at, format!("`{path}.regex` can never match a line: {why}"));
+            } else if DECISIVE.contains(&path) && pattern.matches_every_line() {
+                let text =
+                    format!("`{path}.regex` matches every line: the first one that is printed decides");
+                report.warning(regex.at, text);
+            }
+            Some(pattern)
+        }
         Err(error) => {
             report.problem_with_help(regex.at, format!("`{path}.regex`: {}", error.message()), error.help());
             None
