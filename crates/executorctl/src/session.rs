@@ -421,7 +421,8 @@ mod tests {
                 outputs_into(&mut session, &rest[..(rest.len() as f64 * cut) as usize], &mut outputs);
                 session.reconnected();
             }
-            outputs_into(&mut session, &rest_of(&items, session.position()), &mut outputs);
+            let rest = rest_of(&items, session.position());
+            outputs_into(&mut session, &rest, &mut outputs);
             prop_assert!(session.is_over());
             prop_assert_eq!(shown(&outputs), shown(&whole));
         }
