@@ -119,7 +119,7 @@ impl Endpoint {
 
     /// Of `boots`.
     const fn boot(path: &'static str, need: Need, summary: &'static str) -> Self {
-        let all = Self::new("GET", path, summary, || MethodRouter::new());
+        let all = Self::new("GET", path, summary, MethodRouter::new);
         Self { need, answers: Answers::Bytes("application/octet-stream"), handler: None, ..all }
     }
 

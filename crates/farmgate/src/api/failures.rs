@@ -129,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn a_million_addresses_take_no_more_room_than_some_thousand() {
+    fn very_many_addresses_take_no_more_room_than_some_thousand() {
         let mut failures = Failures::default();
-        for n in 0..1_000_000 {
+        for n in 0..100_000 {
             failures.add(address(n), at(0));
         }
         assert!(failures.by_address.len() <= ADDRESSES);

@@ -61,6 +61,8 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 pub struct Listeners {
     rest: TcpListener,
     private: Option<Private>,
+    /// The interface that could not be listened on: it is not tried again.
+    failed: Option<u32>,
     /// Name of the private interface; none where all is heard by one.
     interface: Option<String>,
 }
@@ -81,8 +83,16 @@ impl Listeners {
     pub fn open(address: SocketAddr, interface: &str) -> Result<Self, BoxError> {
         let rest = listen(address)?;
         let interface = (!address.ip().is_loopback()).then(|| interface.to_owned());
-        let mut listeners = Self { rest, private: None, interface };
+        let mut listeners = Self { rest, private: None, failed: None, interface };
         listeners.look();
+        if listeners.private.is_none()
+            && let Some(interface) = &listeners.interface
+        {
+            tracing::warn!(
+                interface,
+                "the private interface is not there yet: machines are known by their address alone"
+            );
+        }
         Ok(listeners)
     }
 
@@ -99,7 +109,9 @@ impl Listeners {
     fn look(&mut self) {
         let Some(interface) = &self.interface else { return };
         let index = rustix::net::netdevice::name_to_index(&self.rest, interface).ok();
-        if index == self.private.as_ref().map(|private| private.index) {
+        if index == self.private.as_ref().map(|private| private.index)
+            || (index.is_some() && index == self.failed)
+        {
             return;
         }
         self.private = None;
@@ -113,6 +125,7 @@ impl Listeners {
         match listen_on_interface(&self.rest, interface) {
             Ok(listener) => self.private = Some(Private { listener, index }),
             Err(error) => {
+                self.failed = Some(index);
                 tracing::error!(interface, %error, "the private interface has no listener of its own: machines are known by their address alone");
             }
         }

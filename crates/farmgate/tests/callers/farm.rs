@@ -45,7 +45,7 @@ ask() { name=$1 who=$2 how=$3 url=$4; shift 4; code=$(nsenter -t $who -n curl -s
 body() { name=$1 who=$2 how=$3 url=$4; shift 4; { nsenter -t $who -n curl -s -m 20 -X $how "$@" "$url"; echo; } | sed "s/^/$name /" >&3; }
 head() { name=$1 who=$2 how=$3 url=$4; shift 4; { nsenter -t $who -n curl -s -m 3 -D - -o /dev/null -X $how "$@" "$url" || true; } | tr -d '\r' | sed "s/^/$name /" >&3; }
 sleep_until_forgiven() { i=0; while [ $i -lt 600 ]; do i=$((i+1)); c=$(nsenter -t $dut -n curl -s -m 20 -o /dev/null -w '%{http_code}' $P/api/v1/duts); [ $c = 403 ] && return; sleep 0.5; done; }
-export FARM_NAME=test PERMANENT_MOUNT=$dir TMP_MOUNT=$dir EXECUTOR_PORT=8000 TRUSTED_NETWORKS=203.0.113.0/24
+export FARM_NAME=test PRIVATE_INTERFACE=private EXECUTOR_HOST=0.0.0.0 PERMANENT_MOUNT=$dir TMP_MOUNT=$dir EXECUTOR_PORT=8000 TRUSTED_NETWORKS=203.0.113.0/24
 export MARS_DB_FILE=$dir/mars_db.yaml BOOTS_DISABLE_SERVERS=dhcp,tftp SERGENT_HARTMAN_QUICK_CHECK=disabled
 cat >$MARS_DB_FILE <<'FARM'
 duts:

@@ -50,10 +50,8 @@ pub fn flag(meaning: &str) -> Value {
 
 /// Or null.
 pub fn maybe(mut schema: Value) -> Value {
-    if schema["enum"].is_array() {
-        if let Some(words) = schema["enum"].as_array_mut() {
-            words.push(Value::Null);
-        }
+    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        words.push(Value::Null);
     }
     match schema["type"].take() {
         Value::String(kind) => {
