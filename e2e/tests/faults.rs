@@ -189,8 +189,13 @@ impl Campaign {
 
     fn submit_to_the_free(&mut self) {
         let mut given: Vec<(SimJob, usize)> = Vec::new();
+        if self.plan.is_empty() {
+            return;
+        }
+        let states = self.farm.states();
         for dut in 1..=self.farm.duts() {
-            if self.running.contains_key(&dut) {
+            // The faults of a job are not for the training of a machine that was unfit.
+            if self.running.contains_key(&dut) || states[dut as usize - 1] != "IDLE" {
                 continue;
             }
             let Some(number) = self.plan.pop() else { break };
@@ -276,7 +281,9 @@ impl Campaign {
                 self.pdus_away += 1;
                 away_at = now + Duration::from_millis(self.dice.between(4000, 12_000));
             }
-            if now > restart_at {
+            // Each start begins the patience with an outlet anew: those runs would never end.
+            let only_slow = self.plan.is_empty() && self.running.values().all(|(_, n)| self.kinds[*n].slow);
+            if now > restart_at && !only_slow {
                 self.farm.kill_gateway();
                 self.farm.start_gateway();
                 self.restarts += 1;

@@ -195,6 +195,9 @@ async fn send_chunk<W: AsyncWrite + Unpin>(chunk: &Chunk, writer: &mut W) -> std
     writer.flush().await
 }
 
+/// Between two tries to reach a console service that is away.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// A machine's console from an offset on; finds its way back when SALAD was away. [`Console::next`] is cancel-safe.
 pub(crate) struct Console {
     salad: Salad,
@@ -216,10 +219,11 @@ impl Console {
         loop {
             let Some(feed) = &mut self.feed else {
                 tokio::time::sleep_until(self.retry_at).await;
-                self.retry_at = tokio::time::Instant::now() + Duration::from_millis(500);
+                // This may be dropped by something else that happens; then it is begun again at once. Only a failure has
+                // to wait.
                 match self.salad.subscribe(&self.machine, self.at).await {
                     Ok(feed) => self.feed = Some(feed),
-                    Err(error) => tracing::warn!(machine = self.machine, %error, "console is away"),
+                    Err(error) => self.lost(&error),
                 }
                 continue;
             };
@@ -229,13 +233,18 @@ impl Console {
                     return chunk;
                 }
                 Some(Err(error)) => self.lost(&error),
-                None => self.feed = None,
+                None => self.pause(),
             }
         }
     }
 
     fn lost(&mut self, error: &ClientError) {
         tracing::warn!(machine = self.machine, %error, "console is away");
+        self.pause();
+    }
+
+    fn pause(&mut self) {
         self.feed = None;
+        self.retry_at = tokio::time::Instant::now() + AGAIN;
     }
 }
