@@ -6,7 +6,7 @@ use std::time::Duration;
 use farmgate_protocol::Timestamp;
 use reqwest::{
     StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap},
+    header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LOCATION},
 };
 
 use super::{
@@ -55,6 +55,8 @@ pub(super) enum Answer {
     StartOver(&'static str),
     /// The server works, and says no.
     Refused(u16),
+    /// It leads where nobody can follow.
+    Astray,
     /// It may work later.
     Fault {
         /// What it said.
@@ -84,6 +86,8 @@ pub(super) fn judge(
             _ => Answer::Fault { reason: "the server answered 304, unasked".to_owned(), wait: None },
         },
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => fault(status, headers, now),
+        // Those that can be followed do not come here.
+        status if status.is_redirection() && headers.contains_key(LOCATION) => Answer::Astray,
         status if status.is_client_error() => Answer::Refused(status.as_u16()),
         status => fault(status, headers, now),
     }
@@ -204,6 +208,7 @@ mod tests {
         for status in [204, 300, 408, 429, 500, 501, 502, 503, 504, 599] {
             assert!(matches!(judged(&rest(), status, &[]), Answer::Fault { wait: None, .. }), "{status}");
         }
+        assert_eq!(judged(&Ask::Whole, 302, &["Location: file:///x"]), Answer::Astray);
         let Answer::Fault { wait, .. } = judged(&Ask::Whole, 503, &["Retry-After: 3"]) else { panic!() };
         assert_eq!(wait, Some(Duration::from_secs(3)));
     }

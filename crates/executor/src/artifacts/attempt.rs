@@ -61,6 +61,9 @@ impl Download {
         match judge(&ask, head.status, &head.headers, head.place, head.came) {
             Answer::Unchanged => self.unchanged(&head).await,
             Answer::Refused(status) => Err(Problem::Refused(status).into()),
+            Answer::Astray => {
+                Err(Problem::Redirect("the URL leads to what is neither http nor https".to_owned()).into())
+            }
             Answer::Fault { reason, wait } => Err(Fault::Again { reason, wait }),
             Answer::StartOver(reason) => {
                 self.unconditional = true;

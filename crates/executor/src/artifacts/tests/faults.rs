@@ -57,7 +57,7 @@ async fn a_download_is_gone_on_with_after_a_restart() {
     assert_eq!(read(&get(&cache, &url).await.unwrap()), content);
     let from = server.requests()[1].header("range").unwrap().to_owned();
     let from: usize = from.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
-    assert!((500_000..700_000).contains(&from), "{from}");
+    assert!((500_000..=700_000).contains(&from), "{from}");
 }
 
 #[tokio::test]
