@@ -2,12 +2,13 @@
 //!
 //! `serve` is the gateway itself, `salad` its console process (started by `serve` when none runs), `check` tells
 //! what is wrong with the settings and the farm file, `check-job` what is wrong with a job, `settings` prints every
-//! setting with its meaning, `schema` what an editor needs to help with jobs.
+//! setting with its meaning, `schema` what an editor needs to help with jobs, `pdu` tries a PDU.
 
 mod api;
 mod check;
 mod check_job;
 mod console_process;
+mod pdu_command;
 mod schema;
 mod serve;
 mod settings;
@@ -47,6 +48,9 @@ enum Command {
     Check,
     /// Check a job without running it: what is wrong where, and what it comes to.
     CheckJob(check_job::Args),
+    /// Try and switch a PDU, without a running gateway.
+    #[command(subcommand)]
+    Pdu(pdu_command::Command),
     /// Print all settings with their meaning, as a settings file to start from.
     Settings,
     /// Print the JSON Schema of a format, for editors.
@@ -87,6 +91,10 @@ fn run(cli: Cli) -> Result<ExitCode, BoxError> {
         Command::Check => {
             let settings = load()?;
             return on_runtime(async { Ok(check::check(&settings)) });
+        }
+        Command::Pdu(command) => {
+            let settings = load()?;
+            return on_runtime(pdu_command::run(&command, &settings));
         }
         Command::Serve { observe } => {
             let mut settings = load()?;
