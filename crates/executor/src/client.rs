@@ -134,8 +134,11 @@ impl View<'_> {
                 }
                 Next::End(end) => {
                     self.show_until(end.at, true, writer).await?;
-                    let last =
-                        Payload::SessionEnd { status: end.status, joules_consumed: None, job_bucket: None };
+                    let last = Payload::SessionEnd {
+                        status: end.status,
+                        joules_consumed: end.joules,
+                        job_bucket: None,
+                    };
                     writer.write_all(&Message::new(end.date, last).encode()).await?;
                     return writer.flush().await;
                 }

@@ -13,7 +13,7 @@ use farmgate_job::{Cause, Job, Phase, Variables};
 use farmgate_mars::{DutEntry, Mars};
 use farmgate_pdu::PduSnapshot;
 use farmgate_protocol::{
-    DutId, JobStatus, Timestamp,
+    DutId, JobStatus, PortId, Timestamp,
     dut::{Dut, DutState, Training},
     pdu::PduState,
 };
@@ -234,7 +234,7 @@ impl DutTask {
             if self.memory.pdu_problem != acted_on {
                 continue; // the PDU changed meanwhile: nothing else would tell
             }
-            let pdu = self.power().map(|(pdu, _)| pdu.snapshot());
+            let pdu = self.power().map(|(pdu, port)| (pdu.snapshot(), port));
             let phase = self.activity.as_mut().map(|a| &mut a.phase);
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -278,7 +278,7 @@ impl DutTask {
                 said = Some(now.state);
             }
             self.show();
-            let pdu = self.power().map(|(pdu, _)| pdu.snapshot());
+            let pdu = self.power().map(|(pdu, port)| (pdu.snapshot(), port));
             tokio::select! {
                 () = stop.cancelled() => return,
                 intent = inbox.recv() => match intent {
@@ -331,14 +331,19 @@ impl DutTask {
     fn standing(&mut self) -> Standing {
         let power = self.power();
         self.memory.pdu_known = power.is_some();
-        self.memory.pdu_problem = power.and_then(|(pdu, _)| problem_of(&pdu.snapshot().borrow()));
+        self.memory.pdu_problem = power.and_then(|(pdu, port)| problem_of(&pdu.snapshot().borrow(), &port));
         standing(&self.entry, &self.memory)
     }
 
     /// Starts what the DUT's standing asks for, if nothing runs. Returns what was known of the PDU's troubles then.
     async fn advance(&mut self) -> Option<String> {
+        let trouble = self.memory.pdu_problem.is_some();
         let standing = self.standing();
         let acted_on = self.memory.pdu_problem.clone();
+        if trouble && acted_on.is_none() && self.activity.is_none() {
+            // A PDU that had lost its mains may come back with everything on.
+            self.switch_off_left_on().await;
+        }
         self.act_on(standing).await;
         acted_on
     }
@@ -558,11 +563,11 @@ impl DutTask {
     }
 }
 
-/// Why a PDU cannot be used at the moment.
-fn problem_of(snapshot: &PduSnapshot) -> Option<String> {
+/// Why a PDU, or its port, cannot be used at the moment.
+fn problem_of(snapshot: &PduSnapshot, port: &PortId) -> Option<String> {
     let (name, error) = (&snapshot.name, snapshot.pdu.error.as_deref().unwrap_or("see its log"));
     match snapshot.pdu.state {
-        PduState::Ok => None,
+        PduState::Ok => snapshot.pdu.ports.get(port.as_str()).and_then(|port| port.alarm.clone()),
         PduState::Created | PduState::Initializing => Some(format!("its PDU {name} has not answered yet")),
         PduState::Error => Some(format!("its PDU {name} does not answer: {error}")),
         PduState::Stopped => Some(format!("its PDU {name} is not in use any more")),
@@ -570,9 +575,9 @@ fn problem_of(snapshot: &PduSnapshot) -> Option<String> {
 }
 
 /// Returns when a PDU is in another state than was known.
-async fn pdu_changed(pdu: Option<watch::Receiver<PduSnapshot>>, known: &Option<String>) {
-    if let Some(mut pdu) = pdu
-        && pdu.wait_for(|snapshot| problem_of(snapshot) != *known).await.is_ok()
+async fn pdu_changed(pdu: Option<(watch::Receiver<PduSnapshot>, PortId)>, known: &Option<String>) {
+    if let Some((mut pdu, port)) = pdu
+        && pdu.wait_for(|snapshot| problem_of(snapshot, &port) != *known).await.is_ok()
     {
         return;
     }

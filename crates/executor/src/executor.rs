@@ -93,7 +93,8 @@ impl Executor {
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { config, mars, salad, boots, events, store, after_crash, shutdown } = parts;
         let artifacts = Arc::new(ArtifactCache::open(CacheConfig::new(config.artifact_cache.clone())).await?);
-        let pdus = Arc::new(Pdus::new(config.vpdu_endpoint.clone(), config.observe, events.clone()));
+        let pdus =
+            Arc::new(Pdus::new(config.vpdu_endpoint.clone(), config.observe, events.clone(), store.clone()));
         // Who only looks leaves the runs of the gateway before for one that acts.
         let estate =
             if config.observe { Estate::default() } else { Estate::read(&store, after_crash).await? };

@@ -185,6 +185,7 @@ impl Executor {
             at: range.to.unwrap_or(range.from),
             date: stored.row.ended.unwrap_or_default(),
             status: stored.row.status.unwrap_or(JobStatus::Unknown),
+            joules: stored.outcome.as_ref().and_then(|outcome| outcome["joules"].as_f64()),
         });
         Ok(ClientLink { log: Arc::new(log), input: None, present: None, since, numbered: true })
     }

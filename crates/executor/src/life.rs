@@ -1,7 +1,7 @@
 //! The life of a DUT as a pure decision: what should it be doing, given its entry in the farm file and what has
 //! happened to it since the gateway started? Its task asks after each change and acts on the answer.
 
-use farmgate_mars::DutEntry;
+use farmgate_mars::{DutEntry, Power};
 use farmgate_protocol::dut::DutState;
 
 /// What has happened to a DUT, as far as its life depends on it.
@@ -13,7 +13,7 @@ pub struct Memory {
     pub borked: Option<String>,
     /// The PDU it names exists.
     pub pdu_known: bool,
-    /// That PDU cannot be used at the moment; why.
+    /// That PDU, or its port there, cannot be used at the moment; why.
     pub pdu_problem: Option<String>,
 }
 
@@ -52,6 +52,19 @@ pub fn standing(entry: &DutEntry, memory: &Memory) -> Standing {
             );
         }
         (Some(_), Some(_)) => {}
+    }
+    match entry.power {
+        Power::Managed => {}
+        Power::Manual => {
+            let reason = "switched by hand (`power: manual` in the farm file): it has its console and network boot, \
+                and takes no jobs";
+            return stands(DutState::WaitForConfig, reason);
+        }
+        Power::NeverOff => {
+            let reason = "never switched off (`power: never_off` in the farm file): it has its console and network \
+                boot, and takes no jobs";
+            return stands(DutState::WaitForConfig, reason);
+        }
     }
     if entry.mac_address.is_none() {
         return stands(
@@ -100,6 +113,8 @@ mod tests {
             (DutEntry { pdu: None, ..entry() }, "its pdu in"),
             (DutEntry { pdu_port_id: None, ..entry() }, "its pdu_port_id"),
             (DutEntry { mac_address: None, ..entry() }, "mac_address"),
+            (DutEntry { power: Power::Manual, ..entry() }, "power: manual"),
+            (DutEntry { power: Power::NeverOff, ..entry() }, "power: never_off"),
         ];
         for (entry, word) in cases {
             let s = standing(&entry, &known());

@@ -136,6 +136,7 @@ pub(crate) async fn drive(
             let spec = RunSpec { job: *job, firmware_boot_time: context.firmware_time };
             let (machine, actions) = JobRun::new(spec, Timestamp::now());
             let mut edge = Edge::new(context, machine, from, ends, sightings, phase);
+            edge.joules_from = edge.counted_joules();
             edge.journal.begin(creation, stored);
             edge.settle(actions, false).await;
             edge.prepare_at_once().await;
@@ -198,6 +199,8 @@ struct Edge {
     /// When ON was confirmed, until the firmware has asked to boot.
     on_since: Option<Timestamp>,
     firmware: Option<Duration>,
+    /// Where the port's count of joules stood at the beginning. None: not measured, or a gateway before began the run.
+    joules_from: Option<f64>,
 }
 
 impl Edge {
@@ -226,8 +229,19 @@ impl Edge {
             unfit: None,
             on_since: None,
             firmware: None,
+            joules_from: None,
             context,
         }
+    }
+
+    fn counted_joules(&self) -> Option<f64> {
+        let snapshot = self.context.pdu.snapshot();
+        snapshot.borrow().pdu.ports.get(self.context.port.as_str()).and_then(|port| port.energy)
+    }
+
+    /// What the machine drew in this run, joules.
+    fn joules(&self) -> Option<f64> {
+        Some((self.counted_joules()? - self.joules_from?).max(0.0))
     }
 
     /// Gives a preparation that has nothing to fetch the chance to be stored together with the run.

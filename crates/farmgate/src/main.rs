@@ -3,12 +3,13 @@
 //! `serve` is the gateway itself, `salad` its console process (started by `serve` when none runs), `check` tells
 //! what is wrong with the settings and the farm file, `check-job` what is wrong with a job, `settings` prints every
 //! setting with its meaning, `schema` what an editor needs to help with jobs or a program with the API, `token` makes
-//! and revokes what lets people in.
+//! and revokes what lets people in, `pdu` tries a PDU.
 
 mod api;
 mod check;
 mod check_job;
 mod console_process;
+mod pdu_command;
 mod schema;
 mod serve;
 mod settings;
@@ -52,6 +53,9 @@ enum Command {
     /// Make, list and revoke the tokens that let people use the API from other hosts.
     #[command(subcommand)]
     Token(token::Command),
+    /// Try and switch a PDU, without a running gateway.
+    #[command(subcommand)]
+    Pdu(pdu_command::Command),
     /// Print all settings with their meaning, as a settings file to start from.
     Settings,
     /// Print the JSON Schema of a format, for editors.
@@ -96,6 +100,10 @@ fn run(cli: Cli) -> Result<ExitCode, BoxError> {
         Command::Token(command) => {
             let settings = load()?;
             on_runtime(token::run(command, &settings))?;
+        }
+        Command::Pdu(command) => {
+            let settings = load()?;
+            return on_runtime(pdu_command::run(&command, &settings));
         }
         Command::Serve { observe } => {
             let mut settings = load()?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     diagnostic::FarmError,
     edit::{self, EditError},
-    farm::{DutEntry, Farm},
+    farm::{DutEntry, Farm, Power},
     parse::{CheckContext, parse},
 };
 
@@ -156,6 +156,14 @@ fn fields_of(dut: &DutEntry) -> Vec<(&'static str, Value)> {
         ("first_seen", json!(dut.first_seen)),
         ("comment", json!(dut.comment)),
     ];
+    match dut.power {
+        Power::Managed => {}
+        Power::Manual => fields.push(("power", json!("manual"))),
+        Power::NeverOff => fields.push(("power", json!("never_off"))),
+    }
+    if let Some(time) = dut.max_on_time {
+        fields.push(("max_on_time", json!(time)));
+    }
     if let Some(time) = dut.firmware_boot_time {
         fields.push(("firmware_boot_time", json!(time)));
     }

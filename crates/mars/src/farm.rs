@@ -54,6 +54,20 @@ pub struct PduEntry {
     pub mac_address: Option<MacAddress>,
     /// Not shown on dashboards.
     pub hidden: bool,
+    /// Seconds between two ports that are switched on; the driver's own where absent.
+    pub power_on_interval: Option<f64>,
+}
+
+/// Who switches a machine on and off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Power {
+    /// The gateway.
+    #[default]
+    Managed,
+    /// A person.
+    Manual,
+    /// Nobody may switch it off: it has its console and network boot only.
+    NeverOff,
 }
 
 impl PduEntry {
@@ -85,6 +99,10 @@ pub struct DutEntry {
     pub pdu_port_id: Option<PortId>,
     /// Seconds that it must be off before it is switched on again.
     pub pdu_off_delay: f64,
+    /// Who switches it.
+    pub power: Power,
+    /// Seconds after which it is switched off, whatever it does.
+    pub max_on_time: Option<f64>,
     /// It qualified.
     pub ready_for_service: bool,
     /// Out of service by a person's wish.
@@ -118,6 +136,8 @@ impl Default for DutEntry {
             pdu: None,
             pdu_port_id: None,
             pdu_off_delay: DEFAULT_OFF_DELAY,
+            power: Power::default(),
+            max_on_time: None,
             ready_for_service: false,
             is_retired: false,
             first_seen: None,

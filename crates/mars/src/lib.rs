@@ -24,7 +24,7 @@ pub use change::DutChange;
 pub use diagnostic::{Diagnostic, FarmError, Place};
 pub use farm::{
     Acl, AclSubjects, DEFAULT_OFF_DELAY, DutEntry, DutGithub, DutGitlab, Farm, Github, GithubQueue, Gitlab,
-    Jobs, PduEntry, Runner, RunnerType, Secret,
+    Jobs, PduEntry, Power, Runner, RunnerType, Secret,
 };
 pub use parse::{CheckContext, LARGEST_FILE, Parsed, PduCheck, parse};
 pub use store::{Mars, MarsError};

@@ -8,7 +8,7 @@ use farmgate_protocol::{DutId, MacAddress, PortId};
 use crate::{
     check,
     diagnostic::{Diagnostic, FarmError, Place},
-    farm::{DEFAULT_OFF_DELAY, DutEntry, Farm, PduEntry},
+    farm::{DEFAULT_OFF_DELAY, DutEntry, Farm, PduEntry, Power},
     forges,
     reader::{Reader, json},
     tree::{self, Entry, Node},
@@ -57,6 +57,10 @@ pub struct Parsed {
 pub const LARGEST_FILE: usize = 4 << 20;
 /// Longest off delay, seconds.
 const LONGEST_OFF_DELAY: f64 = 86_400.0;
+/// Seconds between two ports that are switched on.
+const LONGEST_ON_INTERVAL: f64 = 60.0;
+/// Seconds that a machine may be on: a year.
+const LONGEST_ON: f64 = 31_536_000.0;
 /// Longest firmware, seconds.
 const LONGEST_FIRMWARE: f64 = 86_400.0;
 
@@ -118,6 +122,9 @@ fn pdu(reader: &mut Reader<'_>, node: &Node, what: &str, context: &CheckContext)
             .unwrap_or_default(),
         mac_address: mac.and_then(|node| reader.parsed(node, "mac_address")),
         hidden: fields.take("hidden").and_then(|node| reader.bool(node, "hidden")).unwrap_or(false),
+        power_on_interval: fields
+            .take("power_on_interval")
+            .and_then(|node| reader.number(node, "power_on_interval", LONGEST_ON_INTERVAL)),
         driver,
         config,
     };
@@ -209,6 +216,16 @@ fn dut(
     let delay = fields.take("pdu_off_delay");
     dut.pdu_off_delay =
         delay.and_then(|n| reader.number(n, "pdu_off_delay", LONGEST_OFF_DELAY)).unwrap_or(DEFAULT_OFF_DELAY);
+    dut.power = fields.take("power").map(|node| power(reader, node)).unwrap_or_default();
+    // null is none, and so is a time in which nothing can boot.
+    let max_on = fields.take("max_on_time").filter(|node| !node.is_null());
+    dut.max_on_time = max_on.and_then(|node| {
+        let seconds = reader.number(node, "max_on_time", LONGEST_ON)?;
+        if seconds < 1.0 {
+            reader.error(&node.place, "max_on_time must be a second or more", "leave it out for no limit");
+        }
+        Some(seconds)
+    });
     let truth =
         |reader: &mut Reader<'_>, node: Option<&Node>, what: &str| node.and_then(|n| reader.bool(n, what));
     dut.ready_for_service =
@@ -224,6 +241,20 @@ fn dut(
     fields.finish(reader);
     checks.duts.push(places);
     dut
+}
+
+fn power(reader: &mut Reader<'_>, node: &Node) -> Power {
+    match node.text() {
+        Some("managed") => Power::Managed,
+        Some("manual") => Power::Manual,
+        Some("never_off") => Power::NeverOff,
+        _ => {
+            let remedy = "write managed, manual or never_off";
+            reader.error(&node.place, "there is no such kind of power", remedy);
+            // What cannot be read must not lead to a machine that is switched.
+            Power::Manual
+        }
+    }
 }
 
 /// A date and time in the old writing (`2021-12-22 16:57:08.146275`, which is UTC) or the current one.

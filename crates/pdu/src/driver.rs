@@ -88,6 +88,12 @@ pub trait Driver: Send {
         Duration::from_secs(30)
     }
 
+    /// The pause between two ports that are switched on, where nobody says otherwise: many power supplies that start
+    /// together trip a fuse. Zero where nothing draws a current.
+    fn power_on_interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     /// How long a state that is read after a command may still be the old one. The driver does not wait for it.
     fn settle_time(&self) -> Duration {
         Duration::ZERO

@@ -1,15 +1,15 @@
 //! The handle through which the rest of the gateway uses a PDU, and its errors.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use farmgate_protocol::{
     PortId,
     pdu::{Pdu, PortState},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Driver, DriverError, task};
+use crate::{Driver, DriverError, Journal, Notice, PortRules, task};
 
 /// How a PDU is treated.
 #[derive(Debug, Clone)]
@@ -22,11 +22,25 @@ pub struct PduOptions {
     pub min_off: Option<Duration>,
     /// Read, but switch nothing: what would be switched is logged and refused.
     pub observe: bool,
+    /// Pause between two ports that are switched on; the driver's default if absent.
+    pub on_interval: Option<Duration>,
+    /// Where off times survive a restart. None: they do not.
+    pub journal: Option<Arc<dyn Journal>>,
+    /// What holds for single ports from the start; see [`PduHandle::set_rules`].
+    pub rules: PortRules,
 }
 
 impl Default for PduOptions {
     fn default() -> Self {
-        Self { poll: Duration::from_secs(1), reserved: BTreeSet::new(), min_off: None, observe: false }
+        Self {
+            poll: Duration::from_secs(1),
+            reserved: BTreeSet::new(),
+            min_off: None,
+            observe: false,
+            on_interval: None,
+            journal: None,
+            rules: PortRules::new(),
+        }
     }
 }
 
@@ -61,6 +75,30 @@ pub enum PowerError {
         pdu: String,
         /// The port asked for.
         port: PortId,
+    },
+    /// A person switches it.
+    #[error(
+        "port {port} of PDU {pdu} is switched by hand: remove the line `power: manual` of {owner} in the farm file, if the gateway shall do it"
+    )]
+    Manual {
+        /// Name of the PDU.
+        pdu: String,
+        /// The port asked for.
+        port: PortId,
+        /// Whose it is.
+        owner: String,
+    },
+    /// It must not be switched off.
+    #[error(
+        "port {port} of PDU {pdu} is never switched off: remove the line `power: never_off` of {owner} in the farm file, if it may be"
+    )]
+    NeverOff {
+        /// Name of the PDU.
+        pdu: String,
+        /// The port asked for.
+        port: PortId,
+        /// Whose it is.
+        owner: String,
     },
     /// Somebody asked for the opposite before this was done: the last wish wins.
     #[error("port {port} of PDU {pdu} was asked to be {now} before it was {wanted}")]
@@ -124,6 +162,8 @@ pub(crate) enum Request {
 
 /// Requests that may wait; more make the callers wait.
 const QUEUE: usize = 256;
+/// Notices that a slow listener finds; older ones are lost to it.
+const NOTICES: usize = 256;
 
 /// One PDU. Clones speak to the same task. The task ends with the last handle, or by the token given to `spawn`;
 /// it leaves every port as it is.
@@ -133,6 +173,15 @@ pub struct PduHandle {
     observe: bool,
     requests: mpsc::Sender<Request>,
     snapshot: watch::Receiver<PduSnapshot>,
+    rules: Arc<watch::Sender<PortRules>>,
+    notices: broadcast::Sender<Notice>,
+}
+
+/// The task's end of a handle.
+pub(crate) struct Outlets {
+    pub publish: watch::Sender<PduSnapshot>,
+    pub rules: watch::Receiver<PortRules>,
+    pub notices: broadcast::Sender<Notice>,
 }
 
 impl PduHandle {
@@ -140,15 +189,18 @@ impl PduHandle {
     pub fn spawn(
         name: &str,
         driver: Box<dyn Driver>,
-        options: PduOptions,
+        mut options: PduOptions,
         shutdown: CancellationToken,
     ) -> Self {
         let (requests, inbox) = mpsc::channel(QUEUE);
         let observe = options.observe;
         let first = PduSnapshot { name: name.to_owned(), pdu: Pdu::default() };
         let (publish, snapshot) = watch::channel(first);
-        tokio::spawn(task::supervise(name.to_owned(), driver, options, inbox, publish, shutdown));
-        Self { name: name.to_owned(), observe, requests, snapshot }
+        let (rules, told) = watch::channel(std::mem::take(&mut options.rules));
+        let (notices, _) = broadcast::channel(NOTICES);
+        let outlets = Outlets { publish, rules: told, notices: notices.clone() };
+        tokio::spawn(task::supervise(name.to_owned(), driver, options, inbox, outlets, shutdown));
+        Self { name: name.to_owned(), observe, requests, snapshot, rules: Arc::new(rules), notices }
     }
 
     /// Name in the farm file.
@@ -160,7 +212,7 @@ impl PduHandle {
     /// because some PDUs lie for a while after a command. Dropping the future does not take the wish back.
     ///
     /// # Errors
-    /// [`PowerError`]; `NotConfirmed` after about 30 s.
+    /// [`PowerError`]; `NotConfirmed` after about 30 s. Then the port has an alarm, and OFF is tried for ever.
     pub async fn off(&self, port: &PortId) -> Result<(), PowerError> {
         self.set(port, false, Duration::ZERO).await
     }
@@ -201,6 +253,20 @@ impl PduHandle {
     /// Unknown port, or stopped.
     pub async fn set_reserved(&self, port: &PortId, reserved: bool) -> Result<(), PowerError> {
         self.ask(|done| Request::Reserve { port: port.clone(), reserved, done }).await
+    }
+
+    /// Says what holds for single ports from now on; it replaces all rules. Wishes against them that wait are refused.
+    pub fn set_rules(&self, rules: PortRules) {
+        self.rules.send_if_modified(|known| {
+            let news = *known != rules;
+            *known = rules;
+            news
+        });
+    }
+
+    /// What the owners of ports should know, from now on.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
     }
 
     /// What is known of the PDU, and every change of it.

@@ -8,10 +8,12 @@
 //! * ON is commanded only after the port was seen OFF for the whole minimum time, in one piece, counted from when it
 //!   was first *seen* OFF: not from the command, and not across a time in which it could not be read
 //!   (one or two reads that fail between others do not count: answers get lost);
-//! * a new wish replaces the old one at once.
+//! * a new wish replaces the old one at once;
+//! * what is read sooner after a command than the PDU needs to show the new state is not believed.
 //!
-//! Times are lengths since any fixed moment, by a clock that never jumps (the wall clock does). They do not survive a
-//! restart, so a port is taken for just switched off then.
+//! Times are lengths since any fixed moment, by a clock that never jumps (the wall clock does). After a restart a port
+//! is taken for just switched off, unless a record says since when it is off ([`PortSafety::recall`]) and the
+//! first look at it agrees.
 
 use std::time::Duration;
 
@@ -63,6 +65,8 @@ struct Wish {
     next_write: Duration,
     next_read: Duration,
     reads: u32,
+    /// It was given up once, and is tried on: see [`PortSafety::keep_trying`].
+    endless: bool,
 }
 
 /// One port.
@@ -77,6 +81,14 @@ pub struct PortSafety {
     maybe_on: bool,
     misses: u32,
     wish: Option<Wish>,
+    /// How long a state that is read after a command may be the old one.
+    settle: Duration,
+    /// What is read before is not believed.
+    settled_at: Duration,
+    /// Since when it is off by the record of a gateway before; believed if the first look finds it OFF.
+    recalled: Option<Duration>,
+    /// The state of randomness that spreads repeated commands.
+    spread: u64,
 }
 
 impl PortSafety {
@@ -90,7 +102,28 @@ impl PortSafety {
             maybe_on: false,
             misses: 0,
             wish: None,
+            settle: Duration::ZERO,
+            settled_at: Duration::ZERO,
+            recalled: None,
+            spread: 0,
         }
+    }
+
+    /// What this PDU needs to show a new state, and where the randomness of its pauses begins.
+    pub fn with_settle_time(self, settle: Duration, spread: u64) -> Self {
+        Self { settle, spread, ..self }
+    }
+
+    /// A gateway before has stored that the port is off since then, and nothing was commanded after.
+    pub fn recall(&mut self, off_since: Duration) {
+        if self.observed_at.is_none() {
+            self.recalled = Some(off_since);
+        }
+    }
+
+    /// First of the unbroken row of OFFs; None: it is not off, or may be about to turn on.
+    pub fn off_since(&self) -> Option<Duration> {
+        self.off_since.filter(|_| !self.maybe_on)
     }
 
     /// The port's own minimum off time.
@@ -125,6 +158,7 @@ impl PortSafety {
             Some(wish) if wish.on == on => {
                 wish.min_off = wish.min_off.max(min_off);
                 wish.patience_from = now;
+                wish.endless = false;
             }
             _ => {
                 self.wish = Some(Wish {
@@ -138,8 +172,23 @@ impl PortSafety {
                     next_write: now,
                     next_read: now,
                     reads: 0,
+                    endless: false,
                 });
             }
+        }
+    }
+
+    /// Instead of [`withdraw`](Self::withdraw) after [`Step::GiveUp`]: the wish is tried for ever.
+    pub fn keep_trying(&mut self) {
+        if let Some(wish) = &mut self.wish {
+            wish.endless = true;
+        }
+    }
+
+    /// The command that [`next`](Self::next) asked for has to wait for something that is not the port's fault.
+    pub fn held(&mut self, now: Duration) {
+        if let Some(wish) = &mut self.wish {
+            wish.patience_from = now;
         }
     }
 
@@ -150,6 +199,11 @@ impl PortSafety {
 
     /// The PDU told the port's state. True when it changed without us.
     pub fn observe(&mut self, state: PortState, now: Duration) -> bool {
+        if now < self.settled_at {
+            self.misses = 0;
+            return false;
+        }
+        let recalled = self.recalled.take().filter(|_| state == PortState::Off);
         let before = std::mem::replace(&mut self.observed, state);
         self.observed_at = Some(now);
         self.misses = 0;
@@ -167,7 +221,7 @@ impl PortSafety {
                 // An OFF that is read after our ON was sent proves nothing: the relay may be slow.
                 let on_is_due = self.wish.as_ref().is_some_and(|wish| wish.on && wish.writes > 0);
                 if self.off_since.is_none() && !on_is_due {
-                    self.off_since = Some(now);
+                    self.off_since = Some(recalled.map_or(now, |since| since.min(now)));
                 }
             }
             PortState::On => {
@@ -195,11 +249,13 @@ impl PortSafety {
     pub fn lost(&mut self) {
         self.observed = PortState::Unknown;
         self.off_since = None;
+        self.recalled = None;
     }
 
     /// A command is about to be sent. From here on the port must be taken to be in either state.
     pub fn write_started(&mut self, on: bool) {
         if on {
+            self.recalled = None;
             self.maybe_on = true;
             self.off_since = None;
         } else if self.maybe_on {
@@ -216,13 +272,24 @@ impl PortSafety {
         if accepted && !on {
             self.maybe_on = false;
         }
+        // Also of a command that failed: it may have been carried out.
+        self.settled_at = now.saturating_add(self.settle);
+        let spread = self.spread();
         if let Some(wish) = &mut self.wish {
             let first = if accepted { FIRST_REPEAT } else { FIRST_RETRY };
             let pause = first.saturating_mul(1 << wish.writes.saturating_sub(1).min(7)).min(SLOWEST_REPEAT);
-            wish.next_write = now + pause;
+            wish.next_write = now + pause + pause.mul_f64(spread) + self.settle;
             wish.next_read = now;
             wish.accepted |= accepted;
         }
+    }
+
+    /// Up to a quarter: many ports whose commands fail together must not repeat them together.
+    fn spread(&mut self) -> f64 {
+        // Constants of a linear congruential generator (Knuth, MMIX).
+        self.spread =
+            self.spread.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f64::from((self.spread >> 40) as u32) / f64::from(1_u32 << 24) / 4.0
     }
 
     /// What to do now.
@@ -235,10 +302,13 @@ impl PortSafety {
         let possible_at = self
             .on_allowed_at(wish)
             .filter(|due| wish.on && wish.writes == 0 && self.observed == PortState::Off && *due <= now);
-        let end = wish.patience_from.max(possible_at.unwrap_or_default()).saturating_add(CONFIRM_WITHIN);
+        let end = wish
+            .patience_from
+            .max(possible_at.unwrap_or_default())
+            .saturating_add(CONFIRM_WITHIN.saturating_add(self.settle));
         match step {
             Step::Done => Step::Done,
-            _ if waits_for_off_time => step,
+            _ if waits_for_off_time || wish.endless => step,
             _ if now >= end => Step::GiveUp,
             Step::WaitUntil(time) => Step::WaitUntil(time.min(end)),
             other => other,
@@ -250,7 +320,7 @@ impl PortSafety {
     }
 
     fn next_on(&self, wish: &Wish, now: Duration) -> Step {
-        let read = if wish.next_read <= now { Step::Read } else { Step::WaitUntil(wish.next_read) };
+        let read = self.read_when_settled(wish, now);
         let Some(seen_at) = self.observed_at.filter(|_| wish.seen) else { return read };
         match self.observed {
             PortState::On => Step::Done,
@@ -278,7 +348,15 @@ impl PortSafety {
         if !wish.accepted {
             return Step::WaitUntil(wish.next_write);
         }
-        if wish.next_read <= now { Step::Read } else { Step::WaitUntil(wish.next_read.min(wish.next_write)) }
+        match self.read_when_settled(wish, now) {
+            Step::WaitUntil(time) => Step::WaitUntil(time.min(wish.next_write)),
+            read => read,
+        }
+    }
+
+    fn read_when_settled(&self, wish: &Wish, now: Duration) -> Step {
+        let due = wish.next_read.max(self.settled_at);
+        if due <= now { Step::Read } else { Step::WaitUntil(due) }
     }
 }
 

@@ -4,11 +4,14 @@
 //! publishes what it sees. A PDU that fails several times in a row is taken for gone: every port becomes UNKNOWN, and
 //! the PDU is contacted again with growing pauses until it answers.
 
+mod energy;
 mod ports;
+mod schedule;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +21,7 @@ use farmgate_protocol::{
     pdu::{PduState, PortState},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{broadcast, mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -26,9 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::ports::{Port, describe};
 use crate::{
-    Driver, DriverError, PduOptions, PduSnapshot, PowerError,
-    handle::Request,
-    safety::{CONFIRM_WITHIN, Step},
+    Driver, DriverError, Moment, Notice, PduOptions, PduSnapshot, PortRecord, PortRules, PowerError,
+    handle::{Outlets, Request},
+    safety::Step,
 };
 
 /// No call of a driver takes longer.
@@ -39,6 +42,10 @@ const FIRST_CONTACT_PAUSE: Duration = Duration::from_millis(100);
 const SLOWEST_CONTACT_PAUSE: Duration = Duration::from_secs(5);
 /// While somebody waits for the PDU it is contacted at least this often.
 const SLOWEST_WANTED_PAUSE: Duration = Duration::from_secs(1);
+/// How long the journal may take before ON is commanded all the same.
+const JOURNAL_WITHIN: Duration = Duration::from_secs(2);
+/// Our clock stands here when the task starts, so that moments before it can be said.
+const START: Duration = Duration::from_secs(100 * 365 * 86_400);
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// Requests kept while the PDU's ports are not known.
 const EARLY: usize = 256;
@@ -49,12 +56,15 @@ pub(crate) async fn supervise(
     driver: Box<dyn Driver>,
     options: PduOptions,
     inbox: mpsc::Receiver<Request>,
-    publish: watch::Sender<PduSnapshot>,
+    outlets: Outlets,
     shutdown: CancellationToken,
 ) {
+    let Outlets { publish, rules, notices } = outlets;
     let publish = Arc::new(publish);
     let mut tasks = JoinSet::new();
-    tasks.spawn(Task::new(name.clone(), driver, options, publish.clone()).run(inbox));
+    let mut task = Task::new(name.clone(), driver, options, publish.clone());
+    (task.rules, task.notices) = (rules, notices);
+    tasks.spawn(task.run(inbox));
     let ended = tokio::select! {
         () = shutdown.cancelled() => { tasks.shutdown().await; None }
         ended = tasks.join_next() => ended,
@@ -85,8 +95,15 @@ struct Task {
     driver: Box<dyn Driver>,
     options: PduOptions,
     publish: Arc<watch::Sender<PduSnapshot>>,
-    /// All `Duration`s are counted from here.
+    rules: watch::Receiver<PortRules>,
+    notices: broadcast::Sender<Notice>,
+    /// When our clock stood at [`START`].
     origin: Instant,
+    /// What a gateway before left of ports that are not known yet.
+    records: BTreeMap<PortId, PortRecord>,
+    on_interval: Duration,
+    /// When a port was last commanded ON.
+    last_on: Option<Duration>,
     ports: BTreeMap<PortId, Port>,
     state: PduState,
     error: Option<DriverError>,
@@ -118,7 +135,13 @@ impl Task {
         options: PduOptions,
         publish: Arc<watch::Sender<PduSnapshot>>,
     ) -> Self {
+        let on_interval = options.on_interval.unwrap_or_else(|| driver.power_on_interval());
         Self {
+            rules: watch::channel(PortRules::new()).1,
+            notices: broadcast::channel(1).0,
+            records: BTreeMap::new(),
+            on_interval,
+            last_on: None,
             name,
             driver,
             options,
@@ -143,11 +166,13 @@ impl Task {
     }
 
     fn now(&self) -> Duration {
-        self.origin.elapsed()
+        START + self.origin.elapsed()
     }
 
     async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+        self.load_records().await;
         loop {
+            self.apply_rules();
             while self.early.len() < EARLY
                 && let Ok(request) = inbox.try_recv()
             {
@@ -163,12 +188,14 @@ impl Task {
                 Job::Act(port, _) => drop(self.read(&port).await),
                 Job::Poll(port) => self.poll(port).await,
                 Job::SleepUntil(time) => {
-                    let time = self.origin + time.min(self.now() + LONGEST_SLEEP);
+                    let time = Instant::now() + time.saturating_sub(self.now()).min(LONGEST_SLEEP);
                     tokio::select! {
                         request = inbox.recv(), if self.early.len() < EARLY => match request {
                             Some(request) => self.accept(request),
                             None => return,
                         },
+                        // Where no handle is left the inbox says so.
+                        Ok(()) = self.rules.changed() => self.rules.mark_changed(),
                         () = tokio::time::sleep_until(time) => {}
                     }
                 }
@@ -176,70 +203,33 @@ impl Task {
         }
     }
 
-    /// Settles every wish that came true or has to be given up, and says what is most urgent.
-    fn choose(&mut self) -> Job {
-        let now = self.now();
-        let mut wake = Duration::MAX;
-        let mut urgent: Option<(u64, PortId, Step)> = None;
-        for (id, port) in &mut self.ports {
-            match port.settle(&self.name, id, now) {
-                Step::WaitUntil(time) => wake = wake.min(time),
-                step @ (Step::Read | Step::Write(_)) => {
-                    if urgent.as_ref().is_none_or(|(served, ..)| port.served < *served) {
-                        urgent = Some((port.served, id.clone(), step));
-                    }
-                }
-                Step::Nothing | Step::Done | Step::GiveUp => {}
+    /// What a gateway before knew of the ports.
+    async fn load_records(&mut self) {
+        let Some(journal) = self.options.journal.clone() else { return };
+        match tokio::time::timeout(CALL_WITHIN, journal.load()).await {
+            Ok(Ok(records)) => self.records = records,
+            Ok(Err(error)) => tracing::warn!(pdu = self.name, %error, "off times of before are not known"),
+            Err(_) => {
+                tracing::warn!(pdu = self.name, "off times of before are not known: the journal is silent")
             }
-        }
-        if !self.in_contact {
-            wake = wake.min(self.expire_early(now));
-            let wanted = !self.early.is_empty() || urgent.is_some() || wake < Duration::MAX;
-            if wanted {
-                self.next_contact = self.next_contact.min(now + SLOWEST_WANTED_PAUSE);
-            }
-            let due = self.next_contact <= now;
-            return if due { Job::Contact } else { Job::SleepUntil(wake.min(self.next_contact)) };
-        }
-        if let Some((_, port, step)) = urgent {
-            return Job::Act(port, step);
-        }
-        if self.to_poll.is_empty() && self.next_poll <= now {
-            self.to_poll = self.ports.keys().cloned().collect();
-            self.next_poll = now + self.options.poll.max(Duration::from_millis(1));
-            self.changed = true;
-        }
-        match self.to_poll.pop_front() {
-            Some(port) => Job::Poll(port),
-            None => Job::SleepUntil(wake.min(self.next_poll)),
         }
     }
 
-    /// Answers those that waited long enough for a PDU that never told its ports; says when the next one is due.
-    fn expire_early(&mut self, now: Duration) -> Duration {
-        while let Some((_, since)) = self.early.front() {
-            let due = *since + CONFIRM_WITHIN;
-            if due > now {
-                return due;
-            }
-            if let Some((request, since)) = self.early.pop_front() {
-                let (port, wanted, done) = match request {
-                    Request::Set { port, on, done, .. } => (port, ports::state(on), done),
-                    Request::MinOff { port, done, .. } | Request::Reserve { port, done, .. } => {
-                        (port, PortState::Unknown, done)
-                    }
-                };
-                let waited = now.saturating_sub(since);
-                let (pdu, source) = (self.name.clone(), self.error.clone());
-                let seen = PortState::Unknown;
-                // The caller may be gone, then nobody needs the answer.
-                let _ = done.send(Err(PowerError::NotConfirmed { pdu, port, wanted, seen, waited, source }));
+    fn apply_rules(&mut self) {
+        if !self.rules.has_changed().unwrap_or(false) {
+            return;
+        }
+        let rules = self.rules.borrow_and_update();
+        for (id, port) in &mut self.ports {
+            if port.rule.as_ref() != rules.get(id) {
+                port.set_rule(&self.name, id, rules.get(id).cloned());
+                self.changed = true;
             }
         }
-        Duration::MAX
     }
 
     fn accept(&mut self, request: Request) {
+        self.apply_rules();
         let now = self.now();
         if self.ports.is_empty() && !self.in_contact {
             self.early.push_back((request, now));
@@ -297,11 +287,20 @@ impl Task {
                 self.state = PduState::Ok;
                 self.error = None;
                 self.next_poll = now;
+                let settle = self.driver.settle_time();
+                let moment = Moment::now();
                 let min_off = self.options.min_off.unwrap_or_else(|| self.driver.default_min_off_time());
                 let mut before = std::mem::take(&mut self.ports);
                 for info in infos {
                     let reserved = self.options.reserved.contains(&info.id);
-                    let mut port = before.remove(&info.id).unwrap_or_else(|| Port::new(min_off, reserved));
+                    let mut port = before.remove(&info.id).unwrap_or_else(|| {
+                        let mut port = Port::new(min_off, settle, reserved);
+                        port.rule = self.rules.borrow().get(&info.id).cloned();
+                        if let Some(record) = self.records.remove(&info.id) {
+                            port.recall(record, now, &moment);
+                        }
+                        port
+                    });
                     port.label = info.label;
                     self.ports.insert(info.id, port);
                 }
@@ -324,13 +323,19 @@ impl Task {
         }
         self.state = PduState::Error;
         self.in_contact = false;
-        self.next_contact = now + self.contact_pause;
+        // Many PDUs that went away together must not be asked together.
+        self.next_contact = now + self.contact_pause.mul_f64(1.0 + jitter() / 4.0);
         self.contact_pause = (self.contact_pause * 2).min(SLOWEST_CONTACT_PAUSE);
         self.to_poll.clear();
         for port in self.ports.values_mut() {
             port.safety.lost();
-            port.power = None;
+            port.meter.lost();
         }
+        for record in self.records.values_mut() {
+            // It may have lost its mains: when its ports were switched off last is not known any more.
+            record.off_since = None;
+        }
+        self.record_news();
         self.error = Some(error);
         self.changed = true;
     }
@@ -366,6 +371,15 @@ impl Task {
         self.turn += 1;
         let Some(port) = self.ports.get_mut(id) else { return };
         port.served = self.turn;
+        if on {
+            self.last_on = Some(START + self.origin.elapsed());
+            if let (Some(record), Some(journal)) = (port.record_before_on(), &self.options.journal) {
+                let kept = tokio::time::timeout(JOURNAL_WITHIN, journal.save(id, &record)).await;
+                if !matches!(kept, Ok(Ok(()))) {
+                    tracing::warn!(pdu = self.name, port = %id, "that the port is not off any more is not stored");
+                }
+            }
+        }
         port.safety.write_started(on);
         let result = bounded(self.driver.write(id, on)).await;
         let now = self.now();
@@ -373,6 +387,7 @@ impl Task {
             port.safety.write_ended(on, result.is_ok(), now);
         }
         tracing::info!(pdu = self.name, port = %id, on, accepted = result.is_ok(), "port commanded");
+        self.record_news();
         self.note(id, result);
     }
 
@@ -391,7 +406,19 @@ impl Task {
                 }
             }
         }
+        self.record_news();
         self.note(id, result.map(drop))
+    }
+
+    /// Keeps what changed for the next gateway.
+    fn record_news(&mut self) {
+        let Some(journal) = &self.options.journal else { return };
+        let now = START + self.origin.elapsed();
+        for (id, port) in &mut self.ports {
+            if let Some(record) = port.news_for_journal(now) {
+                journal.save_soon(id, record);
+            }
+        }
     }
 
     async fn poll(&mut self, id: PortId) {
@@ -407,14 +434,17 @@ impl Task {
             let power = bounded(self.driver.power(&id)).await;
             self.has_power = !matches!(power, Err(DriverError::Unavailable(_)));
             if let Some(port) = self.ports.get_mut(&id) {
-                port.power = power.ok().filter(|watts| watts.is_finite());
+                match power {
+                    Ok(watts) => port.meter.draws(watts, START + self.origin.elapsed()),
+                    Err(_) => port.meter.lost(),
+                }
             }
         }
         if self.has_energy {
             let energy = bounded(self.driver.energy(&id)).await;
             self.has_energy = !matches!(energy, Err(DriverError::Unavailable(_)));
             if let (Some(port), Ok(joules)) = (self.ports.get_mut(&id), energy) {
-                port.metered(joules);
+                port.meter.counts(joules);
             }
         }
     }
@@ -432,6 +462,12 @@ impl Task {
 
 async fn bounded<T>(call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
     tokio::time::timeout(CALL_WITHIN, call).await.unwrap_or(Err(DriverError::Timeout(CALL_WITHIN)))
+}
+
+/// Between 0 and 1.
+fn jitter() -> f64 {
+    let random = RandomState::new().hash_one(0);
+    f64::from((random >> 32) as u32) / f64::from(u32::MAX)
 }
 
 /// The wall clock, for what people read.

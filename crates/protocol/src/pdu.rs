@@ -73,8 +73,14 @@ pub struct Port {
     pub reserved: bool,
     /// Watts, where it is measured.
     pub instant_power: Option<f64>,
-    /// Joules since the PDU was first contacted, where it is measured.
+    /// Joules since the PDU was first contacted, where energy or power is measured.
     pub energy: Option<f64>,
+    /// How often it was seen to go from OFF to ON: relays wear.
+    #[serde(default)]
+    pub cycles: u64,
+    /// What is dangerously wrong with it: an OFF that is not confirmed.
+    #[serde(default)]
+    pub alarm: Option<String>,
 }
 
 /// A PDU.

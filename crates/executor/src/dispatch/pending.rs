@@ -235,7 +235,7 @@ impl Pending {
             .with("attempts", Value::Array(Vec::new()));
         self.tell(shared, verdict);
         let now = Timestamp::now();
-        let stored = StoredOutcome { outcome, firmware: None, unfit: None };
+        let stored = StoredOutcome { outcome, firmware: None, unfit: None, joules: None };
         shared.store.write_soon(vec![Change::Finish {
             run: self.number,
             ended: now,
@@ -246,7 +246,7 @@ impl Pending {
             console_to: 0,
             kept: Kept { metadata: self.kept_metadata(), ..Kept::default() },
         }]);
-        self.live.log.end(End { at: ConsoleOffset(0), date: now, status });
+        self.live.log.end(End { at: ConsoleOffset(0), date: now, status, joules: None });
         shared.runs.remove(self.number);
     }
 }

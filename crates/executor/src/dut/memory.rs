@@ -159,7 +159,7 @@ impl DutTask {
 pub(crate) fn lost(run: &StoredRun, cause: Cause, why: &str) -> Change {
     let status = JobStatus::Incomplete;
     let outcome = Outcome { status, cause: cause.clone(), summary: why.to_owned(), attempts: Vec::new() };
-    let stored = StoredOutcome { outcome, firmware: None, unfit: None };
+    let stored = StoredOutcome { outcome, firmware: None, unfit: None, joules: None };
     Change::Finish {
         run: run.row.number,
         ended: Timestamp::now(),

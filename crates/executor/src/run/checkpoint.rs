@@ -40,6 +40,9 @@ pub(crate) struct StoredOutcome {
     pub firmware: Option<Duration>,
     /// See [`Checkpoint::unfit`].
     pub unfit: Option<String>,
+    /// What its machine drew, joules, where that is measured.
+    #[serde(default)]
+    pub joules: Option<f64>,
 }
 
 /// Both plans of a run.

@@ -143,6 +143,7 @@ impl Edge {
     fn note(&mut self, told: &[Told]) {
         let run = self.context.run;
         let (phase, fed) = (self.machine.phase(), self.fed());
+        let joules = self.joules();
         let changes = &mut self.journal.unsent;
         for message in told {
             changes.push(Change::Event {
@@ -159,6 +160,7 @@ impl Edge {
                     outcome: outcome.clone(),
                     firmware: self.firmware,
                     unfit: self.unfit.clone(),
+                    joules,
                 };
                 changes.push(Change::Finish {
                     run,
@@ -211,7 +213,12 @@ impl Edge {
             self.journal.log.tell(message);
         }
         if let Some(outcome) = self.machine.outcome() {
-            let end = End { at: self.console.at, date: Timestamp::now(), status: outcome.status };
+            let end = End {
+                at: self.console.at,
+                date: Timestamp::now(),
+                status: outcome.status,
+                joules: self.joules(),
+            };
             self.journal.log.end(end);
             self.store_the_end_some_time();
         }

@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use farmgate_pdu::{PduHandle, PowerError};
+use farmgate_pdu::{Notice, PduHandle, PduSnapshot, PowerError};
 use farmgate_protocol::{
     PortId, Timestamp,
     pdu::{PduState, PortState},
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinSet,
+};
 
 use super::{RunContext, boundary::may_be_on_from};
 
@@ -58,12 +61,18 @@ impl Power {
     pub(super) fn cycle(&mut self, context: &RunContext, was_off: bool) {
         let (switch, news) = self.begin(context);
         self.tasks.spawn(async move {
-            let told = match switch.cycle(was_off, &news).await {
-                Ok(()) => PowerNews::SeenOn,
-                Err(error) => PowerNews::Failed { message: switch.message(&error), teardown: false },
-            };
             // The run may have ended: then nobody listens.
-            let _ = news.send(told).await;
+            match switch.cycle(was_off, &news).await {
+                Ok(()) => {
+                    let notices = switch.pdu.notices();
+                    let _ = news.send(PowerNews::SeenOn).await;
+                    switch.watch_on(notices, &news).await;
+                }
+                Err(error) => {
+                    let message = switch.message(&error);
+                    let _ = news.send(PowerNews::Failed { message, teardown: false }).await;
+                }
+            }
         });
     }
 
@@ -90,14 +99,15 @@ impl Power {
                 s.pdu.state == PduState::Ok && port.is_some_and(|p| p.state != PortState::Unknown)
             });
             let state = known.await.ok().and_then(|s| s.pdu.ports.get(switch.port.as_str()).map(|p| p.state));
-            if state == Some(PortState::Off) {
-                let message = format!(
-                    "PDU {} port {}: found off when the gateway came back; somebody, or a power cut, switched it off",
-                    switch.pdu.name(),
-                    switch.port
-                );
-                let _ = news.send(PowerNews::Failed { message, teardown: false }).await;
+            if state != Some(PortState::Off) {
+                return switch.watch_on(switch.pdu.notices(), &news).await;
             }
+            let message = format!(
+                "PDU {} port {}: found off when the gateway came back; somebody, or a power cut, switched it off",
+                switch.pdu.name(),
+                switch.port
+            );
+            let _ = news.send(PowerNews::Failed { message, teardown: false }).await;
         });
     }
 
@@ -144,6 +154,28 @@ impl Switch {
                 done => return done,
             }
         }
+    }
+
+    /// Says so when the port of a machine that should be on goes off; the run's own OFF ends this task before.
+    async fn watch_on(&self, mut notices: broadcast::Receiver<Notice>, news: &mpsc::Sender<PowerNews>) {
+        let mut snapshots = self.pdu.snapshot();
+        for state in [PortState::On, PortState::Off] {
+            let is = |s: &PduSnapshot| s.pdu.ports.get(self.port.as_str()).is_some_and(|p| p.state == state);
+            if snapshots.wait_for(is).await.is_err() {
+                return; // the PDU's task has ended, which is said elsewhere
+            }
+        }
+        let mut why = None;
+        loop {
+            match notices.try_recv() {
+                Ok(notice) if notice.port == self.port => why = Some(notice.text),
+                Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => break,
+            }
+        }
+        let why = why.unwrap_or_else(|| "somebody else switched it off".to_owned());
+        let message = format!("PDU {} port {}: off while the job ran: {why}", self.pdu.name(), self.port);
+        let _ = news.send(PowerNews::Failed { message, teardown: false }).await;
     }
 
     fn message(&self, error: &PowerError) -> String {

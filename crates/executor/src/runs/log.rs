@@ -29,6 +29,8 @@ pub(crate) struct End {
     pub date: Timestamp,
     /// The verdict.
     pub status: JobStatus,
+    /// What its machine drew, joules, where that is measured.
+    pub joules: Option<f64>,
 }
 
 /// Where a run's console is.
@@ -161,7 +163,12 @@ mod tests {
             assert!(matches!(log.after(had), Next::Told(next) if next.seq == had + 1));
         }
         assert!(matches!(log.after(3), Next::Nothing));
-        log.end(End { at: ConsoleOffset(99), date: Timestamp::default(), status: JobStatus::Pass });
+        log.end(End {
+            at: ConsoleOffset(99),
+            date: Timestamp::default(),
+            status: JobStatus::Pass,
+            joules: None,
+        });
         assert!(matches!(log.after(3), Next::End(end) if end.status == JobStatus::Pass));
         assert!(matches!(log.after(1), Next::Told(next) if next.seq == 2), "the verdict is the last thing");
     }

@@ -197,3 +197,22 @@ async fn a_machine_that_is_forgotten_in_a_job_and_comes_back_begins_anew_when_it
     assert!(!outlet.is_on());
     farm.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_machine_somebody_else_switches_off_ends_at_once_and_says_who_did_it() {
+    let outlet = Outlet::start().await;
+    let farm = outlet.farm().await;
+    let link = farm.submit(&job("hello")).await.unwrap();
+    farm.wait_for("ON", |f| outlet.is_on() && f.port_state() == PortState::On).await;
+    outlet.on.store(false, Ordering::SeqCst);
+    let (_, _, status) = attend(link, farm.executor.salad().clone(), b"").await;
+    assert_eq!(status, JobStatus::Incomplete);
+    let (events, _) = farm.executor.events().since(0);
+    let said = |kind: &str| {
+        let mut of_machine = events.iter().filter(|e| e.kind == kind && e.dut.is_some());
+        of_machine.any(|e| e.text.contains("somebody else switched port 1 of PDU P OFF"))
+    };
+    assert!(said("power-changed") && said("run"), "{events:#?}");
+    farm.wait_for_state(DutState::Idle).await;
+    farm.stop().await;
+}

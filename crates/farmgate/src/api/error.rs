@@ -57,7 +57,10 @@ fn farm_status(error: &MarsError) -> StatusCode {
 fn power_status(error: &PowerError) -> StatusCode {
     match error {
         PowerError::UnknownPort { .. } => StatusCode::NOT_FOUND,
-        PowerError::Reserved { .. } | PowerError::Observing { .. } => StatusCode::FORBIDDEN,
+        PowerError::Reserved { .. }
+        | PowerError::Manual { .. }
+        | PowerError::NeverOff { .. }
+        | PowerError::Observing { .. } => StatusCode::FORBIDDEN,
         PowerError::Superseded { .. } => StatusCode::CONFLICT,
         PowerError::NotConfirmed { .. } => StatusCode::BAD_GATEWAY,
         PowerError::Stopped { .. } => StatusCode::SERVICE_UNAVAILABLE,

@@ -67,4 +67,8 @@ impl Driver for Dummy {
     fn default_min_off_time(&self) -> Duration {
         Duration::ZERO
     }
+
+    fn power_on_interval(&self) -> Duration {
+        Duration::ZERO
+    }
 }

@@ -97,6 +97,10 @@ impl Driver for Vpdu {
     fn default_min_off_time(&self) -> Duration {
         Duration::from_millis(100)
     }
+
+    fn power_on_interval(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 #[cfg(test)]

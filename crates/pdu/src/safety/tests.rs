@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Moment;
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -141,6 +142,79 @@ fn the_longest_possible_off_time_is_just_long() {
     assert_eq!(port.next(ms(2)), Step::WaitUntil(Duration::MAX));
 }
 
+#[test]
+fn what_is_read_while_the_pdu_settles_is_not_believed() {
+    let settle = ms(5_000);
+    let mut port = PortSafety::new(MIN_OFF).with_settle_time(settle, 7);
+    port.observe(PortState::On, ms(0));
+    port.wish(false, Duration::ZERO, ms(1));
+    port.write_started(false);
+    port.write_ended(false, true, ms(10));
+    assert!(!port.observe(PortState::Off, ms(20)));
+    assert_eq!(port.next(ms(20)), Step::WaitUntil(ms(5_010)), "neither done, nor repeated, nor read");
+    assert_eq!(port.next(ms(5_010)), Step::Read);
+    port.observe(PortState::Off, ms(5_011));
+    assert_eq!(port.next(ms(5_011)), Step::Done);
+    assert_eq!(port.off_since(), Some(ms(5_011)));
+}
+
+#[test]
+fn a_recalled_off_time_counts_if_the_first_look_agrees_and_only_then() {
+    for (looks, expected) in [
+        (vec![PortState::Off], Some(ms(10_000))),
+        (vec![PortState::On, PortState::Off], Some(ms(20_001))),
+        (vec![PortState::Unknown, PortState::Off], Some(ms(20_001))),
+    ] {
+        let mut port = PortSafety::new(MIN_OFF);
+        port.recall(ms(10_000));
+        for (i, state) in looks.iter().enumerate() {
+            port.observe(*state, ms(20_000 + i as u64));
+        }
+        assert_eq!(port.off_since(), expected, "{looks:?}");
+    }
+    let mut port = PortSafety::new(MIN_OFF);
+    port.recall(ms(10_000));
+    port.lost();
+    port.observe(PortState::Off, ms(20_000));
+    assert_eq!(port.off_since(), Some(ms(20_000)), "a PDU that was away may have lost its mains");
+    port.recall(ms(0));
+    port.observe(PortState::Off, ms(20_001));
+    assert_eq!(port.off_since(), Some(ms(20_000)), "what was seen goes before what was written");
+}
+
+#[test]
+fn a_wish_that_is_tried_for_ever_is_given_up_again_only_for_somebody_who_waits() {
+    let mut port = PortSafety::new(MIN_OFF);
+    port.observe(PortState::On, ms(0));
+    port.wish(false, Duration::ZERO, ms(0));
+    let stubborn = |port: &mut PortSafety, from: u64, to: u64| {
+        let (mut writes, mut gave_up) = (0, None);
+        for t in (from..to).step_by(100) {
+            match port.next(ms(t)) {
+                Step::Write(on) => {
+                    port.write_started(on);
+                    port.write_ended(on, true, ms(t));
+                    writes += 1;
+                }
+                Step::Read => drop(port.observe(PortState::On, ms(t))),
+                Step::GiveUp => {
+                    gave_up = gave_up.or(Some(t));
+                    port.keep_trying();
+                }
+                _ => {}
+            }
+        }
+        (writes, gave_up)
+    };
+    let (writes, gave_up) = stubborn(&mut port, 0, 40_000);
+    assert!(writes > 3 && gave_up == Some(30_000), "{writes} {gave_up:?}");
+    let (writes, gave_up) = stubborn(&mut port, 40_000, 4_000_000);
+    assert!(writes > 300 && gave_up.is_none(), "{writes} {gave_up:?}");
+    port.wish(false, Duration::ZERO, ms(4_000_000));
+    let (_, gave_up) = stubborn(&mut port, 4_000_000, 4_040_000);
+    assert_eq!(gave_up, Some(4_030_000));
+}
+
 /// What happens to the port and its PDU in one step of the model.
 #[derive(Debug, Clone)]
 enum Happening {
@@ -159,7 +233,13 @@ enum Happening {
         answers: bool,
     },
     Lost,
-    Restart,
+    /// The gateway dies, with what it had stored or without, and comes back, perhaps with the whole machine and a wall
+    /// clock that says anything.
+    Restart {
+        stored: bool,
+        reboot: bool,
+        wall: i64,
+    },
     /// Somebody presses the button.
     Outside(bool),
 }
@@ -173,7 +253,8 @@ fn happening() -> impl Strategy<Value = Happening> {
             .prop_map(|(answers, lies)| Happening::Work { answers, lies }),
         4 => prop::bool::weighted(0.9).prop_map(|answers| Happening::Poll { answers }),
         1 => Just(Happening::Lost),
-        1 => Just(Happening::Restart),
+        1 => (any::<bool>(), prop::bool::weighted(0.2), any::<i64>())
+            .prop_map(|(stored, reboot, wall)| Happening::Restart { stored, reboot, wall }),
         1 => any::<bool>().prop_map(Happening::Outside),
     ]
 }
@@ -187,10 +268,15 @@ struct Onlooker {
     on_sent: bool,
     /// The present wish has sent an ON: more of them are the same switching.
     repeats: bool,
+    /// Reads before it may show what was.
+    settled_at: u64,
 }
 
 impl Onlooker {
     fn reads(&mut self, state: PortState, now: u64) {
+        if now < self.settled_at {
+            return;
+        }
         match state {
             PortState::Off if self.off_since.is_none() && !self.repeats => self.off_since = Some(now),
             PortState::Off => {}
@@ -216,14 +302,22 @@ proptest! {
         steps in prop::collection::vec(happening(), 1..200),
         port_min in 0..200_u64,
         mut relay in any::<bool>(),
+        settle in prop_oneof![Just(0), 1..50_u64],
     ) {
-        let mut port = PortSafety::new(ms(port_min));
+        let new = || PortSafety::new(ms(port_min)).with_settle_time(ms(settle), port_min);
+        let outsiders = steps.iter().any(|step| matches!(step, Happening::Outside(_)));
+        let mut port = new();
+        let mut boots = 0;
+        // The state before the last command, shown until it settles; and when the outlet really went off.
+        let mut stale = (relay, 0);
+        let mut off_at = 0;
         let mut seen = Onlooker::default();
         let mut now = 0;
         let mut misses = 0;
         let mut wish: Option<(bool, u64)> = None;
         for step in steps {
-            let state = if relay { PortState::On } else { PortState::Off };
+            let shown = if now < stale.1 { stale.0 } else { relay };
+            let state = if shown { PortState::On } else { PortState::Off };
             // A read: what the PDU says, or nothing.
             let mut read: Option<Option<PortState>> = None;
             match step {
@@ -238,9 +332,22 @@ proptest! {
                 Happening::Time(t) => now += t,
                 Happening::Outside(on) => relay = on,
                 Happening::Lost => { port.lost(); seen.off_since = None; }
-                Happening::Restart => {
-                    port = PortSafety::new(ms(port_min));
-                    seen = Onlooker::default();
+                Happening::Restart { stored, reboot, wall } => {
+                    let clock = |boots: u64, wall| Moment {
+                        boot: boots.to_string(),
+                        since_boot: now * 1000,
+                        wall: farmgate_protocol::Timestamp::from_micros(wall),
+                    };
+                    let since = port.off_since().filter(|_| stored);
+                    let record = since.map(|since| clock(boots, 0).earlier(ms(now) - since));
+                    boots += u64::from(reboot);
+                    port = new();
+                    let age = record.and_then(|since| since.age(&clock(boots, wall)));
+                    prop_assert_eq!(age, since.filter(|_| !reboot).map(|since| ms(now) - since));
+                    seen = Onlooker { off_since: age.and(seen.off_since), ..Onlooker::default() };
+                    if let Some(age) = age {
+                        port.recall(ms(now) - age);
+                    }
                     misses = 0;
                     wish = None;
                 }
@@ -254,13 +361,20 @@ proptest! {
                         if on && !seen.repeats {
                             let needed = port_min.max(wish.map_or(0, |w| w.1));
                             prop_assert!(seen.off_since.is_some_and(|since| now >= since + needed));
+                            // Not only by what was read, but in truth.
+                            prop_assert!(outsiders || relay || now >= off_at + needed);
                         }
                         port.write_started(on);
                         seen.command(on, answers);
                         // The command may be carried out although the answer is lost, or lost itself.
-                        if answers || lies { relay = on; }
+                        if (answers || lies) && relay != on {
+                            stale = (relay, now + settle);
+                            relay = on;
+                            if !on { off_at = now; }
+                        }
                         now += 1;
                         port.write_ended(on, answers, ms(now));
+                        seen.settled_at = now + settle;
                     }
                     Step::WaitUntil(time) => prop_assert!(time > ms(now)),
                     Step::Done => {

@@ -1,16 +1,20 @@
 //! What the task keeps of each port: its state machine, those who wait for it, and what is shown of it.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 
 use farmgate_protocol::{
     PortId, Timestamp,
     pdu::{Port as ShownPort, PortState},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
-use super::wall_clock;
+use super::{energy::Meter, wall_clock};
 use crate::{
-    DriverError, PowerError,
+    DriverError, Moment, Notice, NoticeKind, PortRecord, PortRule, PowerError, PowerMode,
     safety::{PortSafety, Step},
 };
 
@@ -24,10 +28,21 @@ pub(super) struct Port {
     waiters: Vec<Done>,
     last_shutdown: Option<Timestamp>,
     last_polled: Option<Timestamp>,
-    /// Watts.
-    pub power: Option<f64>,
-    /// Joules: the PDU's counter when it was first read, and now.
-    energy: Option<(f64, f64)>,
+    pub meter: Meter,
+    pub rule: Option<PortRule>,
+    /// OFF was not confirmed, and is tried on: why.
+    alarm: Option<String>,
+    /// Since when it is on, in one piece as far as we know.
+    on_since: Option<Duration>,
+    /// OFF or ON, whichever was seen last.
+    last_known: PortState,
+    cycles: u64,
+    /// As it is in the journal.
+    recorded: PortRecord,
+    /// Its `off_since` by our clock.
+    recorded_since: Option<Duration>,
+    /// What others are to be told.
+    notices: Vec<(NoticeKind, String)>,
     /// The last failure since the wish was made.
     pub last_error: Option<DriverError>,
     /// The turn in which the PDU was last asked something about this port.
@@ -52,19 +67,105 @@ pub(super) fn describe(error: &DriverError) -> String {
 }
 
 impl Port {
-    pub fn new(min_off: Duration, reserved: bool) -> Self {
+    pub fn new(min_off: Duration, settle: Duration, reserved: bool) -> Self {
+        let spread = RandomState::new().hash_one(0);
         Self {
             label: String::new(),
-            safety: PortSafety::new(min_off),
+            safety: PortSafety::new(min_off).with_settle_time(settle, spread),
             reserved,
             waiters: Vec::new(),
             last_shutdown: None,
             last_polled: None,
-            power: None,
-            energy: None,
+            meter: Meter::default(),
+            rule: None,
+            alarm: None,
+            on_since: None,
+            last_known: PortState::Unknown,
+            cycles: 0,
+            recorded: PortRecord::default(),
+            recorded_since: None,
+            notices: Vec::new(),
             last_error: None,
             served: 0,
         }
+    }
+
+    /// Takes up what a gateway before knew of it. `now` is the same moment by both clocks.
+    pub fn recall(&mut self, record: PortRecord, now: Duration, moment: &Moment) {
+        self.cycles = record.cycles;
+        self.recorded.cycles = record.cycles;
+        // A record of another boot is worth nothing, for us and for those after us.
+        let Some(age) = record.off_since.as_ref().and_then(|since| since.age(moment)) else { return };
+        let since = now.saturating_sub(age);
+        self.safety.recall(since);
+        self.last_known = PortState::Off;
+        self.last_shutdown = record.off_since.as_ref().map(|since| since.wall);
+        (self.recorded, self.recorded_since) = (record, Some(since));
+    }
+
+    /// What is to be in the journal, if something else is there.
+    pub fn news_for_journal(&mut self, now: Duration) -> Option<&PortRecord> {
+        let off_since = self.safety.off_since();
+        // Before the first look it is as it was recorded.
+        let same = off_since == self.recorded_since || self.last_polled.is_none();
+        if same && self.cycles == self.recorded.cycles {
+            return None;
+        }
+        if !same {
+            let moment = |since| Moment::now().earlier(now.saturating_sub(since));
+            (self.recorded.off_since, self.recorded_since) = (off_since.map(moment), off_since);
+        }
+        self.recorded.cycles = self.cycles;
+        Some(&self.recorded)
+    }
+
+    /// What is to be in the journal before ON is commanded, if something else is there.
+    pub fn record_before_on(&mut self) -> Option<PortRecord> {
+        self.recorded_since.take()?;
+        self.recorded.off_since = None;
+        Some(self.recorded.clone())
+    }
+
+    /// What the farm's owner says of it has changed.
+    pub fn set_rule(&mut self, pdu: &str, id: &PortId, rule: Option<PortRule>) {
+        self.rule = rule;
+        if let Some(on) = self.safety.wished()
+            && let Err(error) = self.allowed(pdu, id, on)
+        {
+            self.safety.withdraw();
+            self.alarm = None;
+            self.refuse(&error);
+        }
+    }
+
+    fn allowed(&self, pdu: &str, id: &PortId, on: bool) -> Result<(), PowerError> {
+        let (pdu, port) = (pdu.to_owned(), id.clone());
+        let owner = || self.rule.as_ref().map(|rule| rule.owner.clone()).unwrap_or_default();
+        match self.rule.as_ref().map(|rule| rule.mode).unwrap_or_default() {
+            _ if self.reserved => Err(PowerError::Reserved { pdu, port }),
+            PowerMode::Manual => Err(PowerError::Manual { pdu, port, owner: owner() }),
+            PowerMode::NeverOff if !on => Err(PowerError::NeverOff { pdu, port, owner: owner() }),
+            PowerMode::Managed | PowerMode::NeverOff => Ok(()),
+        }
+    }
+
+    /// Switches it off when it was on for too long; says when that will be.
+    pub fn limit(&mut self, pdu: &str, id: &PortId, now: Duration) -> Option<Duration> {
+        let max = self.rule.as_ref()?.max_on?;
+        let due = self.on_since?.saturating_add(max);
+        if now < due {
+            return Some(due);
+        }
+        if self.safety.wished() != Some(false) && self.allowed(pdu, id, false).is_ok() {
+            let text = format!(
+                "port {id} of PDU {pdu} was on for longer than {max:?} (max_on_time): it is switched off"
+            );
+            tracing::warn!(pdu, port = %id, ?max, "port was on for too long");
+            self.notices.push((NoticeKind::OnTooLong, text));
+            self.replace_wish(pdu, id, false);
+            self.safety.wish(false, Duration::ZERO, now);
+        }
+        None
     }
 
     pub fn wish(&mut self, pdu: &str, id: &PortId, on: bool, min_off: Duration, done: Done, now: Duration) {
@@ -72,10 +173,21 @@ impl Port {
         if on && done.is_closed() {
             return;
         }
-        if self.reserved {
-            let _ = done.send(Err(PowerError::Reserved { pdu: pdu.to_owned(), port: id.clone() }));
+        if let Err(error) = self.allowed(pdu, id, on) {
+            // The caller may be gone, then nobody needs the answer.
+            let _ = done.send(Err(error));
             return;
         }
+        self.replace_wish(pdu, id, on);
+        if self.waiters.is_empty() {
+            self.last_error = None;
+        }
+        self.safety.wish(on, min_off, now);
+        self.waiters.push(done);
+    }
+
+    /// The last wish wins: those who wait for the opposite are told.
+    fn replace_wish(&mut self, pdu: &str, id: &PortId, on: bool) {
         if let Some(before) = self.safety.wished().filter(|before| *before != on) {
             self.refuse(&PowerError::Superseded {
                 pdu: pdu.to_owned(),
@@ -84,17 +196,22 @@ impl Port {
                 now: state(on),
             });
         }
-        if self.waiters.is_empty() {
-            self.last_error = None;
+        if on {
+            self.end_alarm("OFF is no longer wanted");
         }
-        self.safety.wish(on, min_off, now);
-        self.waiters.push(done);
+    }
+
+    fn end_alarm(&mut self, why: &str) {
+        if let Some(alarm) = self.alarm.take() {
+            self.notices.push((NoticeKind::AlarmOver, format!("{why}; it was: {alarm}")));
+        }
     }
 
     pub fn reserve(&mut self, pdu: &str, id: &PortId, reserved: bool) {
         self.reserved = reserved;
         if reserved {
             self.safety.withdraw();
+            self.alarm = None;
             self.refuse(&PowerError::Reserved { pdu: pdu.to_owned(), port: id.clone() });
         }
     }
@@ -110,6 +227,7 @@ impl Port {
         match step {
             Step::Done => {
                 self.safety.withdraw();
+                self.end_alarm("OFF is confirmed");
                 for waiter in self.waiters.drain(..) {
                     let _ = waiter.send(Ok(()));
                 }
@@ -124,8 +242,17 @@ impl Port {
                     source: self.last_error.clone(),
                 };
                 tracing::error!(%error, "port could not be switched");
-                self.safety.withdraw();
                 self.refuse(&error);
+                if self.safety.wished() == Some(false) {
+                    self.safety.keep_trying();
+                    let text = format!("ALARM: {error}; OFF is tried for ever");
+                    if self.alarm.is_none() {
+                        self.notices.push((NoticeKind::Alarm, text.clone()));
+                    }
+                    self.alarm = Some(text);
+                } else {
+                    self.safety.withdraw();
+                }
             }
             _ => {}
         }
@@ -135,6 +262,14 @@ impl Port {
     fn refuse(&mut self, error: &PowerError) {
         for waiter in self.waiters.drain(..) {
             let _ = waiter.send(Err(error.clone()));
+        }
+    }
+
+    /// Tells everybody who listens.
+    pub fn announce(&mut self, id: &PortId, listeners: &broadcast::Sender<Notice>) {
+        for (what, text) in self.notices.drain(..) {
+            // Nobody may listen.
+            let _ = listeners.send(Notice { port: id.clone(), what, text });
         }
     }
 
@@ -149,7 +284,10 @@ impl Port {
         let surprising = self.safety.observe(state, now);
         if surprising {
             tracing::warn!(pdu, port = %id, %before, now = %state, "port changed its state without our command");
+            let text = format!("somebody else switched port {id} of PDU {pdu} {state}: it was {before}");
+            self.notices.push((NoticeKind::ChangedByOthers, text));
         }
+        self.note_duty(now);
         self.last_polled = Some(wall_clock());
         if state == PortState::Off
             && before != PortState::Off
@@ -160,13 +298,19 @@ impl Port {
         before != state
     }
 
-    /// The PDU's own counter says so many joules.
-    pub fn metered(&mut self, joules: f64) {
-        if joules.is_finite() {
-            // A counter that went back was reset.
-            let first = self.energy.map(|(first, _)| first).filter(|first| *first <= joules);
-            self.energy = Some((first.unwrap_or(joules), joules));
+    /// Counts what wears a relay, and how long it is on.
+    fn note_duty(&mut self, now: Duration) {
+        let observed = self.safety.observed();
+        match observed {
+            PortState::On => {
+                self.cycles += u64::from(self.last_known == PortState::Off);
+                self.on_since = self.on_since.or(Some(now));
+            }
+            PortState::Off => self.on_since = None,
+            // It may still be on: that time counts too.
+            PortState::Unknown | PortState::Reboot => return,
         }
+        self.last_known = observed;
     }
 
     pub fn shown(&self) -> ShownPort {
@@ -177,8 +321,10 @@ impl Port {
             last_shutdown: self.last_shutdown,
             last_polled: self.last_polled,
             reserved: self.reserved,
-            instant_power: self.power,
-            energy: self.energy.map(|(first, now)| now - first),
+            instant_power: self.meter.watts(),
+            energy: self.meter.joules(),
+            cycles: self.cycles,
+            alarm: self.alarm.clone(),
         }
     }
 }
