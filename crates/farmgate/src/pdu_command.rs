@@ -230,8 +230,7 @@ async fn seen(handle: &PduHandle) -> Pdu {
     });
     // What is known by then is shown, whatever it is.
     let _ = tokio::time::timeout(PATIENCE, all_read).await;
-    let snapshot = handle.snapshot();
-    snapshot.borrow().pdu.clone()
+    handle.snapshot().borrow().pdu.clone()
 }
 
 async fn status(chosen: &Chosen, which: &Which) -> Result<ExitCode, BoxError> {
