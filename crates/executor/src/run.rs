@@ -188,6 +188,10 @@ struct Edge {
     preparing: Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>,
     power: Power,
     power_stage: PowerStage,
+    /// When the last power cycle or the last OFF was asked for: a PDU is not borne anew after each restart.
+    power_asked: Timestamp,
+    /// A gateway that died was in the middle of a power cycle, which goes on where it stood.
+    cycle_goes_on: bool,
     held: Vec<Held>,
     timers: Vec<(TimerId, Instant)>,
     ends: OwnEnds,
@@ -220,6 +224,8 @@ impl Edge {
             preparing: None,
             power: Power::new(),
             power_stage: PowerStage::Off,
+            power_asked: Timestamp::now(),
+            cycle_goes_on: false,
             held: Vec::new(),
             timers: Vec::new(),
             ends,
@@ -254,7 +260,8 @@ impl Edge {
 
     /// Goes on where the gateway that died stood.
     async fn take_up(&mut self, checkpoint: Checkpoint) {
-        let Checkpoint { machine: _, firmware_time: _, plans, power, on_since, firmware, unfit } = checkpoint;
+        let Checkpoint { machine: _, firmware_time: _, plans, power, power_asked, on_since, firmware, unfit } =
+            checkpoint;
         self.plans = plans.map(Into::into);
         if let Some(plans) = &mut self.plans {
             plans.pin_again(&self.context.artifacts);
@@ -262,6 +269,8 @@ impl Edge {
         (self.power_stage, self.on_since) = (power, on_since);
         (self.firmware, self.unfit) = (firmware, unfit);
         let phase = self.machine.phase();
+        self.power_asked = power_asked;
+        self.cycle_goes_on = phase == Phase::PoweringOn;
         if !matches!(phase, Phase::Teardown | Phase::Done) {
             let text = "The gateway was restarted; the job goes on";
             let control = Control::info(Tag::Resumed, text).severity(Severity::Warn);
@@ -324,11 +333,11 @@ impl Edge {
                     if !was_off {
                         self.held.clear();
                     }
-                    self.power.cycle(&self.context, was_off);
+                    self.power.cycle(&self.context, was_off, self.power_asked);
                 }
                 Action::PowerOff => {
                     self.held.clear();
-                    self.power.off(&self.context);
+                    self.power.off(&self.context, self.power_asked);
                 }
                 Action::ArmTimer { timer, at } => {
                     self.timers.retain(|(t, _)| *t != timer);

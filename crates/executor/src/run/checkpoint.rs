@@ -22,6 +22,8 @@ pub(crate) struct Checkpoint {
     pub plans: Option<StoredPlans>,
     /// Where its port stands in a power cycle.
     pub power: PowerStage,
+    /// When the last power cycle or the last OFF was asked for.
+    pub power_asked: Timestamp,
     /// When ON was confirmed, until the firmware has asked to boot.
     pub on_since: Option<Timestamp>,
     /// The longest that its firmware took.

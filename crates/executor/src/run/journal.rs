@@ -83,8 +83,14 @@ impl Edge {
             }
         }
         if actions.iter().any(|a| matches!(a, Action::PowerCycle | Action::PowerOff)) {
-            // What the machine says from here on belongs to no boot.
-            self.power_stage = PowerStage::Off;
+            // The first power cycle after a restart may be the one that was under way: it goes on where it stood.
+            let goes_on = std::mem::take(&mut self.cycle_goes_on)
+                && actions.iter().any(|a| matches!(a, Action::PowerCycle));
+            if !goes_on {
+                // What the machine says from here on belongs to no boot.
+                self.power_stage = PowerStage::Off;
+                self.power_asked = Timestamp::now();
+            }
         }
         let told = self.messages(&actions);
         let decides = actions.iter().any(|action| {
@@ -180,6 +186,7 @@ impl Edge {
             firmware_time: self.machine.spec().firmware_boot_time,
             plans: self.plans.as_ref().map(Into::into),
             power: self.power_stage,
+            power_asked: self.power_asked,
             on_since: self.on_since,
             firmware: self.firmware,
             unfit: self.unfit.clone(),

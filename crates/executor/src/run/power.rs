@@ -18,6 +18,10 @@ use super::{RunContext, boundary::may_be_on_from};
 /// How long a run bears a PDU that does not answer, before it gives its machine up: longer than a PDU's own restart.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What a PDU gets where its time is over already: a gateway that came back asks once more. ON may have to wait for the
+/// end of the off time too.
+const AT_LEAST: Duration = Duration::from_secs(15);
+
 /// What becomes of the port.
 pub(super) enum PowerNews {
     /// Seen OFF, and from when on it may be switched on.
@@ -58,8 +62,8 @@ impl Power {
     }
 
     /// OFF, the off delay, ON; the first of it only where it was not seen OFF already.
-    pub(super) fn cycle(&mut self, context: &RunContext, was_off: bool) {
-        let (switch, news) = self.begin(context);
+    pub(super) fn cycle(&mut self, context: &RunContext, was_off: bool, asked: Timestamp) {
+        let (switch, news) = self.begin(context, asked + context.min_off + PATIENCE);
         self.tasks.spawn(async move {
             // The run may have ended: then nobody listens.
             match switch.cycle(was_off, &news).await {
@@ -77,8 +81,8 @@ impl Power {
     }
 
     /// OFF for good.
-    pub(super) fn off(&mut self, context: &RunContext) {
-        let (switch, news) = self.begin(context);
+    pub(super) fn off(&mut self, context: &RunContext, asked: Timestamp) {
+        let (switch, news) = self.begin(context, asked + PATIENCE);
         self.tasks.spawn(async move {
             let told = match switch.set(false, &news).await {
                 Ok(()) => PowerNews::Final,
@@ -91,7 +95,7 @@ impl Power {
     /// Says so if the port of a machine that should be on turns out to be off: after a restart of the gateway only the
     /// PDU knows.
     pub(super) fn expect_on(&mut self, context: &RunContext) {
-        let (switch, news) = self.begin(context);
+        let (switch, news) = self.begin(context, Timestamp::now());
         self.tasks.spawn(async move {
             let mut snapshots = switch.pdu.snapshot();
             let known = snapshots.wait_for(|s| {
@@ -112,10 +116,10 @@ impl Power {
     }
 
     /// Ends what was being done, and forgets what it still had to say.
-    fn begin(&mut self, context: &RunContext) -> (Switch, mpsc::Sender<PowerNews>) {
+    fn begin(&mut self, context: &RunContext, give_up_at: Timestamp) -> (Switch, mpsc::Sender<PowerNews>) {
         *self = Self::new();
         let RunContext { pdu, port, min_off, .. } = context.clone();
-        (Switch { pdu, port, min_off }, self.news.0.clone())
+        (Switch { pdu, port, min_off, give_up_at }, self.news.0.clone())
     }
 }
 
@@ -124,6 +128,8 @@ struct Switch {
     pdu: PduHandle,
     port: PortId,
     min_off: Duration,
+    /// The PDU is borne until then; counted from when it was asked first, also by a gateway that died since.
+    give_up_at: Timestamp,
 }
 
 impl Switch {
@@ -139,13 +145,19 @@ impl Switch {
 
     /// Switches, and bears a PDU that is away for a while.
     async fn set(&self, on: bool, news: &mpsc::Sender<PowerNews>) -> Result<(), PowerError> {
-        let begun = tokio::time::Instant::now();
         let mut told = false;
         loop {
-            let done =
-                if on { self.pdu.on(&self.port, self.min_off).await } else { self.pdu.off(&self.port).await };
+            let least = if on { AT_LEAST + self.min_off.max(self.own_min_off()) } else { AT_LEAST };
+            let left = self.give_up_at.since(Timestamp::now()).max(least);
+            let switching = async {
+                if on { self.pdu.on(&self.port, self.min_off).await } else { self.pdu.off(&self.port).await }
+            };
+            let done = match tokio::time::timeout(left, switching).await {
+                Ok(done) => done,
+                Err(_) => return Err(self.not_confirmed(on)),
+            };
             match done {
-                Err(error @ PowerError::NotConfirmed { .. }) if begun.elapsed() < PATIENCE => {
+                Err(error @ PowerError::NotConfirmed { .. }) if Timestamp::now() < self.give_up_at => {
                     if !std::mem::replace(&mut told, true) {
                         let message = format!("{}; it is tried again", self.message(&error));
                         let _ = news.send(PowerNews::Trouble { message }).await;
@@ -176,6 +188,26 @@ impl Switch {
         let why = why.unwrap_or_else(|| "somebody else switched it off".to_owned());
         let message = format!("PDU {} port {}: off while the job ran: {why}", self.pdu.name(), self.port);
         let _ = news.send(PowerNews::Failed { message, teardown: false }).await;
+    }
+
+    /// The port's own minimum off time.
+    fn own_min_off(&self) -> Duration {
+        let snapshot = self.pdu.snapshot();
+        let seconds = snapshot.borrow().pdu.ports.get(self.port.as_str()).map(|port| port.min_off_time);
+        seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or_default()
+    }
+
+    fn not_confirmed(&self, on: bool) -> PowerError {
+        let snapshot = self.pdu.snapshot();
+        let seen = snapshot.borrow().pdu.ports.get(self.port.as_str()).map(|port| port.state);
+        PowerError::NotConfirmed {
+            pdu: self.pdu.name().to_owned(),
+            port: self.port.clone(),
+            wanted: if on { PortState::On } else { PortState::Off },
+            seen: seen.unwrap_or(PortState::Unknown),
+            waited: PATIENCE,
+            source: None,
+        }
     }
 
     fn message(&self, error: &PowerError) -> String {
