@@ -396,7 +396,7 @@ async fn no_port_without_an_owner_ever_gets_a_command() {
         }
         while wishes.try_join_next().is_some() {}
         tokio::time::sleep(Duration::from_millis(u64::from(dice >> 22))).await;
-        if pdu.with(|shelf| shelf.dead) && dice % 7 == 0 {
+        if pdu.with(|shelf| shelf.dead) && dice.is_multiple_of(7) {
             pdu.with(|shelf| shelf.dead = false);
         }
     }
