@@ -102,8 +102,8 @@ fn run(cli: Cli) -> Result<ExitCode, BoxError> {
             on_runtime(token::run(command, &settings))?;
         }
         Command::Pdu(command) => {
-            let settings = load()?;
-            return on_runtime(pdu_command::run(&command, &settings));
+            let settings = load().map_err(Into::into);
+            return on_runtime(pdu_command::run(&command, settings));
         }
         Command::Serve { observe } => {
             let mut settings = load()?;

@@ -87,13 +87,16 @@ fn setting(text: &str) -> Result<(String, Value), String> {
     Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value))))
 }
 
+/// The settings, or why there are none: a PDU that is described by `--driver` needs none.
+type Loaded = Result<Settings, BoxError>;
+
 /// Does it.
-pub async fn run(command: &Command, settings: &Settings) -> Result<ExitCode, BoxError> {
+pub async fn run(command: &Command, settings: Loaded) -> Result<ExitCode, BoxError> {
     match command {
         Command::Drivers(output) => drivers(output),
-        Command::List(output) => list(&farm(settings)?, output),
+        Command::List(output) => list(&farm(&settings?)?, output),
         Command::Status(which) => {
-            let chosen = Chosen::find(which, farm(settings)?)?;
+            let chosen = Chosen::find(which, farm_for(which, settings)?)?;
             return status(&chosen, which).await;
         }
         Command::On(switch) => switch_port(switch, settings, &[true]).await?,
@@ -101,6 +104,18 @@ pub async fn run(command: &Command, settings: &Settings) -> Result<ExitCode, Box
         Command::Cycle(switch) => switch_port(switch, settings, &[false, true]).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The farm file, if it can be found. Only a PDU that it names cannot do without.
+fn farm_for(which: &Which, settings: Loaded) -> Result<Farm, BoxError> {
+    match settings {
+        Ok(settings) => farm(&settings),
+        Err(error) if which.name.is_some() => Err(error),
+        Err(error) => {
+            eprintln!("farmgate: no farm file is looked at, so nobody's port is known: {error}");
+            Ok(Farm::default())
+        }
+    }
 }
 
 /// The farm file; without one there is an empty farm.
@@ -259,8 +274,8 @@ async fn status(chosen: &Chosen, which: &Which) -> Result<ExitCode, BoxError> {
     }
 }
 
-async fn switch_port(switch: &Switch, settings: &Settings, wishes: &[bool]) -> Result<(), BoxError> {
-    let chosen = Chosen::find(&switch.which, farm(settings)?)?;
+async fn switch_port(switch: &Switch, settings: Loaded, wishes: &[bool]) -> Result<(), BoxError> {
+    let chosen = Chosen::find(&switch.which, farm_for(&switch.which, settings)?)?;
     let port = PortId::new(&switch.port)?;
     if let Some(objection) = chosen.objection(&port, switch.force) {
         return Err(objection.into());

@@ -193,7 +193,7 @@ fn each_mistake_is_found_and_explained() {
         ("duts:\n  a: {pdu_off_delay: .inf}\n", "2:22", "a number from 0"),
         ("duts:\n  a: {power: sometimes}\n", "2:14", "managed, manual or never_off"),
         ("duts:\n  a: {max_on_time: 0}\n", "2:20", "a second or more"),
-        ("pdus:\n  P: {driver: dummy, power_on_interval: 61}\n", "2:42", "a number from 0 to 60"),
+        ("pdus:\n  P: {driver: dummy, power_on_interval: 61}\n", "2:41", "a number from 0 to 60"),
         ("duts:\n  a: {tags: x}\n", "2:13", "must be a list"),
         ("duts:\n  a: {first_seen: yesterday}\n", "2:19", "no date and time"),
         ("duts:\n  a: 1\n", "2:6", "must be a mapping"),
