@@ -38,6 +38,8 @@ pub struct ExecutorConfig {
     pub boot_defaults: Defaults,
     /// Folder of downloaded artifacts.
     pub artifact_cache: PathBuf,
+    /// The most that these may take, bytes.
+    pub artifact_cache_size: u64,
     /// What any machine's console says when it is unfit for service; a job's own pattern goes before it.
     pub unfit_pattern: Option<Pattern>,
     /// Template variables of all jobs (`EXECUTOR_JOB__X`, `minio_url`).

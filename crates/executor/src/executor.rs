@@ -92,7 +92,11 @@ impl Executor {
     /// See [`StartError`].
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { config, mars, salad, boots, events, store, after_crash, shutdown } = parts;
-        let artifacts = Arc::new(ArtifactCache::open(CacheConfig::new(config.artifact_cache.clone())).await?);
+        let cache = CacheConfig {
+            size: config.artifact_cache_size,
+            ..CacheConfig::new(config.artifact_cache.clone())
+        };
+        let artifacts = Arc::new(ArtifactCache::open(cache).await?);
         let pdus =
             Arc::new(Pdus::new(config.vpdu_endpoint.clone(), config.observe, events.clone(), store.clone()));
         // Who only looks leaves the runs of the gateway before for one that acts.

@@ -65,7 +65,7 @@ impl Executor {
     /// What is stored cannot be read.
     pub async fn runs(&self, query: RunQuery) -> Result<Vec<Run>, StoreError> {
         let rows = self.shared().store.runs(query).await?;
-        Ok(rows.into_iter().map(|row| shown(row, None)).collect())
+        Ok(rows.into_iter().map(shown).collect())
     }
 
     /// Everything about one.
@@ -83,7 +83,6 @@ impl Executor {
             (_, to) => to.unwrap_or(console.from),
         };
         let attempts = stored.outcome.as_ref().and_then(|o| o["attempts"].as_array().cloned());
-        let job_id = stored.metadata["job_id"].as_str().map(str::to_owned);
         Ok(RunDetail {
             attempts: attempts.unwrap_or_default(),
             phases,
@@ -94,7 +93,7 @@ impl Executor {
             } else {
                 None
             },
-            run: shown(stored.row, job_id),
+            run: shown(stored.row),
         })
     }
 
@@ -226,7 +225,7 @@ impl Executor {
 }
 
 /// As the API shows it.
-fn shown(row: RunRow, job_id: Option<String>) -> Run {
+fn shown(row: RunRow) -> Run {
     Run {
         id: row.number,
         kind: row.kind,
@@ -237,7 +236,7 @@ fn shown(row: RunRow, job_id: Option<String>) -> Run {
         },
         phase: row.phase.filter(|_| row.state == farmgate_store::RunState::Active),
         name: row.name,
-        job_id,
+        job_id: row.job_id,
         dut: row.dut,
         priority: priority_of(&row.priority),
         submitter: row.submitter,

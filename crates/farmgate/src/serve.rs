@@ -37,7 +37,7 @@ pub async fn serve(settings: &Settings) -> Result<(), BoxError> {
         })?;
     }
     // The port first: whoever starts a second gateway by mistake must not disturb the first.
-    let listeners = Listeners::open(settings.executor, &settings.private_interface)?;
+    let listeners = Listeners::open(settings.executor, &settings.private_interface).await?;
     if settings.dhcp || settings.tftp {
         interface_exists(&settings.private_interface)?;
     }

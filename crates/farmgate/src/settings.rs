@@ -274,6 +274,9 @@ fn executor_config(
         artifact_cache: given
             .path("EXECUTOR_ARTIFACT_CACHE_ROOT")
             .unwrap_or_else(|| temporary.join("artifacts")),
+        artifact_cache_size: given
+            .parse::<u64>("EXECUTOR_ARTIFACT_CACHE_SIZE", "write a number of GiB, like 20")?
+            .saturating_mul(1 << 30),
         unfit_pattern: unfit_pattern(given)?,
         job_variables,
         observe: false,

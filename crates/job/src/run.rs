@@ -14,7 +14,7 @@ mod timers;
 mod types;
 mod verdict;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use farmgate_protocol::{
     JobStatus, Timestamp,
@@ -29,19 +29,13 @@ use self::{
     state::{Boot, Restored},
     verdict::{Ending, Seen},
 };
-use crate::{Timeout, matcher::Matcher};
+use crate::{Timeout, matcher::Matcher, resolved::firmware_boot};
 
 /// Boots that are kept for the verdict: half of the first, half of the last.
 const MAX_ATTEMPTS: usize = 64;
 
 /// Stages that one boot may name.
 const MAX_STAGES: usize = 16;
-
-/// Retries of `firmware_boot` where the job does not give it.
-const FIRMWARE_RETRIES: u32 = 3;
-
-/// The least that a firmware gets.
-const FIRMWARE_LEAST: Duration = Duration::from_secs(5);
 
 /// A run. Its [`state`](Self::state) can be stored after every event, and the run [restored](Self::restore) from it.
 #[derive(Debug, Clone)]
@@ -183,17 +177,10 @@ impl JobRun {
             TimerId::ConsoleActivity => timeouts.console_activity,
             TimerId::Restart => Timeout { limit: Some(self.restart_limit()), retries: 0 },
             TimerId::Watchdog(name) => timeouts.watchdogs.get(name).copied().unwrap_or(Timeout::INFINITE),
-            TimerId::FirmwareBoot => timeouts.firmware_boot.unwrap_or_else(|| match self.learned_limit() {
-                Some(limit) => Timeout { limit: Some(limit), retries: FIRMWARE_RETRIES },
-                None => Timeout::INFINITE,
-            }),
+            TimerId::FirmwareBoot => {
+                timeouts.firmware_boot.unwrap_or_else(|| firmware_boot(self.spec.firmware_boot_time))
+            }
         }
-    }
-
-    /// What the firmware gets, from what was learned of it.
-    fn learned_limit(&self) -> Option<Duration> {
-        let learned = self.spec.firmware_boot_time?;
-        Some(learned.saturating_mul(5).checked_div(2).unwrap_or(learned).max(FIRMWARE_LEAST))
     }
 
     /// Takes one of the retries of a timeout, if one is left.

@@ -29,7 +29,8 @@ const MOST_EVENTS: usize = 10_000;
 
 const ROW: &str =
     "number, kind, state, dut, created, started, ended, name, priority, submitter, phase, status, cause,
-  summary, console_from, console_to";
+  summary, console_from, console_to, 
+  CASE json_type(metadata, '$.job_id') WHEN 'text' THEN json_extract(metadata, '$.job_id') END";
 
 fn unreadable(what: &'static str, text: &str, reason: impl ToString) -> ReadError {
     ReadError::Unreadable { what, text: text.chars().take(80).collect(), reason: reason.to_string() }
@@ -81,6 +82,7 @@ fn run_row(row: &Row<'_>) -> Read<RunRow> {
         summary: row.get(13)?,
         console_from: row.get(14)?,
         console_to: row.get(15)?,
+        job_id: row.get(16)?,
     })
 }
 

@@ -81,6 +81,8 @@ pub struct RunRow {
     pub console_from: Option<u64>,
     /// End of its bytes there.
     pub console_to: Option<u64>,
+    /// `job_id` of its metadata: the submitter's own name for it.
+    pub job_id: Option<String>,
 }
 
 /// All that is stored of a run, without its events.

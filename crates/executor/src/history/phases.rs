@@ -73,6 +73,7 @@ mod tests {
             summary: None,
             console_from: None,
             console_to: None,
+            job_id: None,
         }
     }
 

@@ -181,6 +181,7 @@ pub fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
             ..Defaults::default()
         },
         artifact_cache: folder.join("artifacts"),
+        artifact_cache_size: 1 << 30,
         unfit_pattern: None,
         job_variables: Map::new(),
         vpdu_endpoint: None,

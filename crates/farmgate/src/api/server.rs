@@ -80,8 +80,8 @@ impl Listeners {
     ///
     /// # Errors
     /// Which setting to change.
-    pub fn open(address: SocketAddr, interface: &str) -> Result<Self, BoxError> {
-        let rest = listen(address)?;
+    pub async fn open(address: SocketAddr, interface: &str) -> Result<Self, BoxError> {
+        let rest = listen_soon(address).await?;
         let interface = (!address.ip().is_loopback()).then(|| interface.to_owned());
         let mut listeners = Self { rest, private: None, failed: None, interface };
         listeners.look();
@@ -145,29 +145,45 @@ impl Listeners {
     }
 }
 
-/// Listens on the general address.
-fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
+/// How long a port may be taken by a gateway that was killed and is not wholly gone.
+const DYING: Duration = Duration::from_secs(2);
+
+/// Listens on the general address, if need be when a predecessor is gone.
+async fn listen_soon(address: SocketAddr) -> Result<TcpListener, BoxError> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match listen(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && begun.elapsed() < DYING => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            done => return done.map_err(|error| explain(address, &error)),
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
-    let explain = |error: std::io::Error| -> BoxError {
-        match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!(
-                "port {} is taken: another gateway or web server runs (see `ss -ltnp`); stop it, or set EXECUTOR_PORT",
-                address.port()
-            )
-            .into(),
-            std::io::ErrorKind::PermissionDenied => format!(
-                "port {} needs root: run as root, or set EXECUTOR_PORT to a port above 1023",
-                address.port()
-            )
-            .into(),
-            _ => format!("cannot listen on {address}: {error}; see EXECUTOR_HOST and EXECUTOR_PORT").into(),
-        }
-    };
     // Connections inherit it.
     notice_dead_peers(&socket)?;
-    socket.bind(address).map_err(explain)?;
-    socket.listen(1024).map_err(explain)
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+fn explain(address: SocketAddr, error: &std::io::Error) -> BoxError {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "port {} is taken: another gateway or web server runs (see `ss -ltnp`); stop it, or set EXECUTOR_PORT",
+            address.port()
+        )
+        .into(),
+        std::io::ErrorKind::PermissionDenied => format!(
+            "port {} needs root: run as root, or set EXECUTOR_PORT to a port above 1023",
+            address.port()
+        )
+        .into(),
+        _ => format!("cannot listen on {address}: {error}; see EXECUTOR_HOST and EXECUTOR_PORT").into(),
+    }
 }
 
 /// A second listener on the same address and port, which hears one interface. The kernel gives a connection to the
@@ -312,7 +328,7 @@ mod tests {
     }
 
     async fn start(all: usize) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
-        let listeners = Listeners::open(LOOPBACK, "lo").unwrap();
+        let listeners = Listeners::open(LOOPBACK, "lo").await.unwrap();
         let address = listeners.address().unwrap();
         let shutdown = CancellationToken::new();
         let bounds = Bounds { places: Limits { all, per_address: all }, head: Duration::from_millis(500) };
@@ -341,14 +357,14 @@ mod tests {
     #[tokio::test]
     async fn connections_of_an_interface_come_to_its_own_listener_and_the_port_stays_taken() {
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut listeners = Listeners::open(any, "lo").unwrap();
+        let mut listeners = Listeners::open(any, "lo").await.unwrap();
         assert!(listeners.private.is_some());
         let address = SocketAddr::from(([127, 0, 0, 1], listeners.address().unwrap().port()));
         let _client = TcpStream::connect(address).await.unwrap();
         let (accepted, via) = listeners.accept().await;
         accepted.unwrap();
         assert_eq!(via, Via::Private);
-        let again = listen(SocketAddr::from(([0, 0, 0, 0], address.port())));
+        let again = listen_soon(SocketAddr::from(([0, 0, 0, 0], address.port()))).await;
         assert!(again.unwrap_err().to_string().contains("is taken"), "a second gateway is told so");
         // An interface that goes away leaves the general listener.
         listeners.interface = Some("no-such-if".to_owned());

@@ -41,6 +41,9 @@ pub struct Message {
     file: String,
     line: Option<usize>,
     column: Option<usize>,
+    /// Where the loop begins that made it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loop_line: Option<usize>,
     message: String,
     help: Option<String>,
     snippet: Option<String>,
@@ -57,6 +60,7 @@ impl Message {
             file: problem.file.clone(),
             line: problem.place.map(|p| p.line),
             column: problem.place.map(|p| p.column),
+            loop_line: problem.loop_line,
             message: problem.message.clone(),
             help: problem.help.clone(),
             snippet: problem.snippet.clone(),
@@ -81,7 +85,7 @@ impl Message {
             text.push_str(&format!("\n   help: {help}"));
         }
         let (file, help) = (file.to_owned(), help.map(str::to_owned));
-        Self { file, line, column, message, help, snippet: None, unsupported: false, text }
+        Self { file, line, column, loop_line: None, message, help, snippet: None, unsupported: false, text }
     }
 }
 

@@ -40,6 +40,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("EXECUTOR_BOOTLOOP_JOB", "", "File of the job template of training boots. Default: built in."),
     ("EXECUTOR_VPDU_ENDPOINT", "", "host:port of a virtual PDU; adds a PDU named VPDU."),
     ("EXECUTOR_ARTIFACT_CACHE_ROOT", "", "Folder of downloaded artifacts. Default: artifacts in TMP_MOUNT."),
+    ("EXECUTOR_ARTIFACT_CACHE_SIZE", "20", "The most that downloaded artifacts may take on the disk, GiB."),
     (
         "CONSOLE_UPGRADE",
         "true",

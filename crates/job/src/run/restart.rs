@@ -15,7 +15,7 @@ use farmgate_protocol::{
 use super::{
     Action, BootKind, Cause, JobRun, Phase, RunSpec, RunState, TimerId, state::Restored, verdict::Ending,
 };
-use crate::matcher::Matcher;
+use crate::{matcher::Matcher, resolved::firmware_boot};
 
 /// How long an interrupted boot is waited for where nothing was learned of the machine's firmware.
 const UNLEARNED: Duration = Duration::from_secs(120);
@@ -87,7 +87,7 @@ impl JobRun {
     }
 
     pub(super) fn restart_limit(&self) -> Duration {
-        self.learned_limit().unwrap_or(UNLEARNED)
+        firmware_boot(self.spec.firmware_boot_time).limit.unwrap_or(UNLEARNED)
     }
 
     /// No new stage came since the restart.

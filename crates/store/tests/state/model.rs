@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 use crate::samples::{Place, new_run};
 
+fn job_id(metadata: &Value) -> Option<String> {
+    metadata["job_id"].as_str().map(str::to_owned)
+}
+
 /// What the store should hold, in the simplest form.
 #[derive(Debug, Clone, Default)]
 struct Model {
@@ -64,6 +68,7 @@ impl Model {
                     summary: None,
                     console_from: new.console_from,
                     console_to: None,
+                    job_id: job_id(&new.metadata),
                 };
                 let run = StoredRun {
                     row,
@@ -108,10 +113,12 @@ impl Model {
                 (run.row.cause, run.row.summary) = (Some(cause), Some(summary));
                 (run.outcome, run.row.console_to) = (Some(outcome), Some(console_to));
                 (run.progress, run.feed) = (None, None);
+                run.row.job_id = job_id(&kept.metadata);
                 (run.metadata, run.variables, run.spec) = (kept.metadata, kept.variables, kept.spec);
             }
             Change::Forget { run, kept } => {
                 let run = self.known(run)?;
+                run.row.job_id = job_id(&kept.metadata);
                 (run.metadata, run.variables, run.spec) = (kept.metadata, kept.variables, kept.spec);
             }
             Change::DutMemory { dut, memory: Some(memory) } => drop(self.memories.insert(dut, memory)),
