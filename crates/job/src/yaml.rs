@@ -77,9 +77,10 @@ impl Node {
 /// the syntax ends the reading, and the tree is what stood before it; what is missing in its open mappings and lists
 /// is then nobody's fault, which the report is told.
 pub(crate) fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
+    let last_line = text.rsplit('\n').next().unwrap_or_default();
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
-        open_ended: (!text.ends_with('\n')).then(|| text.chars().count()),
+        open_ended: (!last_line.trim().is_empty()).then(|| text.chars().count()),
         anchors: HashMap::new(),
         nodes: 0,
         faults: Vec::new(),
@@ -132,7 +133,7 @@ struct Stop;
 
 struct Reader<'a> {
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
-    /// Characters of the text, if its last line has no end.
+    /// Characters of the text, if its last line says something and has no end.
     open_ended: Option<usize>,
     anchors: HashMap<usize, Node>,
     nodes: usize,

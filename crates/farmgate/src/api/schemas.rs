@@ -241,6 +241,8 @@ fn power() -> Named {
                         "energy",
                         maybe(number("joules since the PDU was first contacted, where it is measured")),
                     ),
+                    ("cycles", integer("how often it was seen to go from OFF to ON: relays wear")),
+                    ("alarm", maybe(text("what is dangerously wrong with it: an OFF that is not confirmed"))),
                 ],
             ),
         ),

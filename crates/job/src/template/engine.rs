@@ -143,7 +143,7 @@ impl<'p> Engine<'p> {
         Self {
             text,
             program,
-            store: Store::default(),
+            store: Store::new(undefined == Undefined::Lenient),
             undefined,
             scopes: vec![Scope::default()],
             scope: 0,

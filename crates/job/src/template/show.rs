@@ -68,6 +68,8 @@ impl Store {
             Value::Range(range) => {
                 push(out, format_args!("range({}, {}, {})", range.start, range.stop, range.step));
             }
+            // Perhaps of something that is known only in the second rendering, and a text then.
+            Value::Stream(_) if self.streams_are_empty => {}
             Value::Stream(_) => {
                 return Err(Failure::meaning(
                     "a filter's result that is made item by item cannot be printed",

@@ -129,9 +129,17 @@ pub(crate) struct Store {
     lists: Vec<Vec<Value>>,
     dicts: Vec<Dict>,
     pub(crate) meter: Meter,
+    /// What is made item by item prints nothing, instead of being an error: in the first rendering it may come of
+    /// something that is not known yet.
+    pub(crate) streams_are_empty: bool,
 }
 
 impl Store {
+    /// With nothing in it. For `streams_are_empty` see there.
+    pub(crate) fn new(streams_are_empty: bool) -> Self {
+        Self { streams_are_empty, ..Self::default() }
+    }
+
     pub(crate) fn text(&mut self, text: impl Into<Rc<str>> + AsRef<str>) -> Outcome<Value> {
         self.meter.make(text.as_ref().len() + ITEM)?;
         Ok(Value::Text(text.into()))
