@@ -29,8 +29,9 @@ const MOST_EVENTS: usize = 10_000;
 
 const ROW: &str =
     "number, kind, state, dut, created, started, ended, name, priority, submitter, phase, status, cause,
-  summary, console_from, console_to, 
-  CASE json_type(metadata, '$.job_id') WHEN 'text' THEN json_extract(metadata, '$.job_id') END";
+  summary, console_from, console_to,
+  (SELECT CASE json_type(t.metadata, '$.job_id') WHEN 'text' THEN json_extract(t.metadata, '$.job_id') END
+   FROM run_texts t WHERE t.run = number)";
 
 fn unreadable(what: &'static str, text: &str, reason: impl ToString) -> ReadError {
     ReadError::Unreadable { what, text: text.chars().take(80).collect(), reason: reason.to_string() }
