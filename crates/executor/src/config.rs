@@ -40,6 +40,10 @@ pub struct ExecutorConfig {
     pub artifact_cache: PathBuf,
     /// The most that these may take, bytes.
     pub artifact_cache_size: u64,
+    /// How often a download is tried.
+    pub artifact_attempts: u32,
+    /// Without a byte for that long an attempt has failed.
+    pub artifact_stall: Duration,
     /// What any machine's console says when it is unfit for service; a job's own pattern goes before it.
     pub unfit_pattern: Option<Pattern>,
     /// Template variables of all jobs (`EXECUTOR_JOB__X`, `minio_url`).

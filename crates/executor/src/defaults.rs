@@ -100,6 +100,11 @@ impl Defaults {
         self.all().any(|set| set.kernel.is_some())
     }
 
+    /// Whether a machine that brings no initramfs of its own is given one.
+    pub fn has_initrd(&self) -> bool {
+        self.all().any(|set| set.initrd.is_some())
+    }
+
     /// The first file that is named and does not exist.
     pub fn missing_file(&self) -> Option<&PathBuf> {
         self.all().flat_map(|set| set.kernel.iter().chain(&set.initrd)).find(|path| !path.is_file())

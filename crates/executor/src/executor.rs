@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    artifacts::{ArtifactCache, CacheConfig},
+    artifacts::{ArtifactCache, CacheConfig, Patience},
     boot_table::{BootTable, Known},
     config::ExecutorConfig,
     dispatch::{self, Ask, Dispatcher},
@@ -92,8 +92,14 @@ impl Executor {
     /// See [`StartError`].
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { config, mars, salad, boots, events, store, after_crash, shutdown } = parts;
+        let patience = Patience {
+            attempts: config.artifact_attempts.max(1),
+            stall: config.artifact_stall,
+            ..Patience::default()
+        };
         let cache = CacheConfig {
             size: config.artifact_cache_size,
+            patience,
             ..CacheConfig::new(config.artifact_cache.clone())
         };
         let artifacts = Arc::new(ArtifactCache::open(cache).await?);

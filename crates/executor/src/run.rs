@@ -279,6 +279,9 @@ impl Edge {
         if matches!(phase, Phase::Firmware | Phase::Booting | Phase::Session) {
             self.power.expect_on(&self.context);
         }
+        if self.machine.last_stage() == Some("kernel-done") && self.has_initrd() {
+            self.machine.has_more_to_fetch();
+        }
         let actions = self.machine.resume(Timestamp::now());
         self.perform(actions);
         // What the machine said meanwhile comes before the timers that ran out meanwhile.
@@ -424,6 +427,15 @@ impl Edge {
             }
             Boot::Starting | Boot::Before => {}
         }
+    }
+
+    /// Whether the boot that goes on loads an initramfs after its kernel.
+    fn has_initrd(&self) -> bool {
+        let own = self.plans.as_ref().and_then(|plans| match self.machine.boot_kind() {
+            BootKind::Start => plans.start.initrds.as_ref(),
+            BootKind::Continue => plans.next.initrds.as_ref(),
+        });
+        own.map_or_else(|| self.context.boots.defaults().has_initrd(), |all| !all.is_empty())
     }
 
     async fn power_changed(&mut self, news: PowerNews) {

@@ -277,6 +277,11 @@ fn executor_config(
         artifact_cache_size: given
             .parse::<u64>("EXECUTOR_ARTIFACT_CACHE_SIZE", "write a number of GiB, like 20")?
             .saturating_mul(1 << 30),
+        artifact_attempts: given.parse("EXECUTOR_ARTIFACT_ATTEMPTS", "write a number of attempts")?,
+        artifact_stall: given.parse::<f64>("EXECUTOR_ARTIFACT_STALL", "write seconds").and_then(|s| {
+            Duration::try_from_secs_f64(s)
+                .map_err(|_| given.wrong("EXECUTOR_ARTIFACT_STALL", "write seconds, 0 or more"))
+        })?,
         unfit_pattern: unfit_pattern(given)?,
         job_variables,
         observe: false,

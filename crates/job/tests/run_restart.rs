@@ -70,14 +70,11 @@ fn files_that_cannot_be_prepared_again_end_the_run_only_where_it_needs_them() {
 #[test]
 fn a_boot_whose_files_nobody_served_is_repeated_once_and_not_counted() {
     let job = "timeouts: {firmware_boot: {seconds: 30}, boot_cycle: {seconds: 900}}";
-    // Before its first request, and while it fetches.
-    for stage in [None, Some("script")] {
+    // It fetches; or it has its kernel, and its owner knows that there is more.
+    for stage in ["script", "kernel-done"] {
         let mut rig = rig_with(job, Some(Duration::from_secs(8)));
-        rig.up();
-        if let Some(stage) = stage {
-            rig.stage(stage);
-        }
-        let asked = rig.restart(40.0);
+        rig.up().stage(stage);
+        let asked = rig.restart_that_knows(40.0, stage == "kernel-done");
         assert_eq!(asked[2..], ["arm restart 20", "prepare Start"], "{asked:?}");
         rig.on(Event::SetupDone).wait(20.0).fire(TimerId::Restart);
         let asked = rig.take();
@@ -89,6 +86,16 @@ fn a_boot_whose_files_nobody_served_is_repeated_once_and_not_counted() {
         let outcome = rig.end();
         assert_eq!(outcome.attempts[0].end, "interrupted by a restart of the gateway");
     }
+}
+
+#[test]
+fn a_firmware_that_had_not_asked_yet_gets_its_whole_time_again() {
+    let job = "timeouts: {firmware_boot: {seconds: 30, retries: 1}}";
+    let mut rig = rig_with(job, Some(Duration::from_secs(8)));
+    rig.up();
+    let asked = rig.restart(40.0);
+    assert!(asked.contains(&"arm firmware_boot 30".to_owned()), "{asked:?}");
+    assert!(!asked.iter().any(|a| a.contains("arm restart")), "{asked:?}");
 }
 
 #[test]

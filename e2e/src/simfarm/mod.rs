@@ -285,6 +285,9 @@ fn environment(
         ("SALAD_PORT", salad_rest.port().to_string()),
         ("SALAD_TCPCONSOLE_PORT", console.port().to_string()),
         ("BOOTS_DISABLE_SERVERS", "dhcp,tftp".to_owned()),
+        // Sources that fail for good shall be told soon.
+        ("EXECUTOR_ARTIFACT_ATTEMPTS", "3".to_owned()),
+        ("EXECUTOR_ARTIFACT_STALL", "2".to_owned()),
         ("BOOTS_DEFAULT_KERNEL", file("default-kernel")),
         ("BOOTS_DEFAULT_INITRD", file("default-initrd")),
         ("BOOTS_DEFAULT_CMDLINE", "farmgate.action=register".to_owned()),

@@ -182,6 +182,8 @@ pub fn config(folder: &Path, kernel: &Path, boot_count: u32) -> ExecutorConfig {
         },
         artifact_cache: folder.join("artifacts"),
         artifact_cache_size: 1 << 30,
+        artifact_attempts: 3,
+        artifact_stall: Duration::from_secs(5),
         unfit_pattern: None,
         job_variables: Map::new(),
         vpdu_endpoint: None,

@@ -40,6 +40,16 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("EXECUTOR_BOOTLOOP_JOB", "", "File of the job template of training boots. Default: built in."),
     ("EXECUTOR_VPDU_ENDPOINT", "", "host:port of a virtual PDU; adds a PDU named VPDU."),
     ("EXECUTOR_ARTIFACT_CACHE_ROOT", "", "Folder of downloaded artifacts. Default: artifacts in TMP_MOUNT."),
+    (
+        "EXECUTOR_ARTIFACT_ATTEMPTS",
+        "12",
+        "How often the download of an artifact is tried before the job fails.",
+    ),
+    (
+        "EXECUTOR_ARTIFACT_STALL",
+        "30",
+        "Seconds without a byte after which an attempt to download has failed.",
+    ),
     ("EXECUTOR_ARTIFACT_CACHE_SIZE", "20", "The most that downloaded artifacts may take on the disk, GiB."),
     (
         "CONSOLE_UPGRADE",

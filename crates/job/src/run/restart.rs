@@ -45,13 +45,15 @@ impl JobRun {
         if let Some(line) = &self.state.unfit {
             out.push(Action::UnfitForService { line: line.clone() });
         }
-        if self.was_interrupted() {
-            // That nobody answered the machine is not its fault.
-            self.state.timers.disarm(&TimerId::FirmwareBoot, &mut Vec::new());
+        let was_interrupted = self.was_interrupted();
+        // It was said for this moment only.
+        self.state.has_more_to_fetch = false;
+        if was_interrupted {
             let timeout = self.timeout(&TimerId::Restart);
             self.state.timers.arm(TimerId::Restart, timeout, now, &mut Vec::new());
         }
-        for own in [TimerId::InfraSetup, TimerId::InfraTeardown] {
+        // What needs an answer of ours begins anew: that nobody was there to give it is not the machine's fault.
+        for own in [TimerId::InfraSetup, TimerId::InfraTeardown, TimerId::FirmwareBoot] {
             if self.state.timers.get(&own).is_some() {
                 self.arm_own(own, now, &mut Vec::new());
             }
@@ -75,15 +77,22 @@ impl JobRun {
         out
     }
 
-    /// Was the machine about to fetch something that it may not have got? A machine of whose firmware nothing is
-    /// expected may boot from its disk.
+    /// The last stage of the network boot that was seen of this boot.
+    pub fn last_stage(&self) -> Option<&str> {
+        self.state.boot.stages.last().map(String::as_str)
+    }
+
+    /// Before [`Self::resume`]: the machine had not fetched all that it boots, though what it fetched last was whole.
+    pub fn has_more_to_fetch(&mut self) {
+        self.state.has_more_to_fetch = true;
+    }
+
+    /// Was the machine fetching what it may not have got? One that had asked for nothing yet asks when it comes to it:
+    /// its firmware's own timeout stays.
     fn was_interrupted(&self) -> bool {
-        let is_fetching = match self.state.phase {
-            Phase::Firmware => self.state.timers.get(&TimerId::FirmwareBoot).is_some(),
-            Phase::Booting => self.state.boot.stages.last().is_some_and(|stage| !stage.ends_with(DONE)),
-            _ => false,
-        };
-        is_fetching && !self.state.boot_repeated
+        let fetches =
+            self.state.has_more_to_fetch || self.last_stage().is_some_and(|stage| !stage.ends_with(DONE));
+        self.state.phase == Phase::Booting && fetches && !self.state.boot_repeated
     }
 
     pub(super) fn restart_limit(&self) -> Duration {

@@ -44,6 +44,9 @@ pub struct RunState {
     /// A boot that was interrupted by a restart of the gateway was repeated.
     #[serde(default)]
     pub(super) boot_repeated: bool,
+    /// What the machine fetched last was not all. Known by its owner, for the moment of a restart.
+    #[serde(skip)]
+    pub(super) has_more_to_fetch: bool,
 }
 
 impl RunState {
@@ -64,6 +67,7 @@ impl RunState {
             resumed_at: now,
             restored: None,
             boot_repeated: false,
+            has_more_to_fetch: false,
         }
     }
 

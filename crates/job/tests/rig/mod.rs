@@ -113,10 +113,18 @@ pub const ENDS: &str = "console_patterns: {session_end: {regex: END}, session_re
 impl Rig {
     /// The gateway is away for so long, and then takes the run up again.
     pub fn restart(&mut self, seconds: f64) -> Vec<String> {
+        self.restart_that_knows(seconds, false)
+    }
+
+    /// The same by an owner that knows whether the machine has more to fetch.
+    pub fn restart_that_knows(&mut self, seconds: f64, more_to_fetch: bool) -> Vec<String> {
         self.wait(seconds).actions.clear();
         let stored = serde_json::to_string(self.run.state()).unwrap();
         let spec = self.run.spec().clone();
         self.run = JobRun::restore(spec, serde_json::from_str(&stored).unwrap());
+        if more_to_fetch {
+            self.run.has_more_to_fetch();
+        }
         self.actions = self.run.resume(self.now);
         self.take()
     }
