@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::SimFarm;
 
 /// The end of an attempt that counts for nothing: its files were being served when the gateway died.
-pub const LOST: &str = "lost by a restart of the gateway";
+pub const LOST: &str = "interrupted by a restart of the gateway";
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
